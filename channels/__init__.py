@@ -1,0 +1,1 @@
+"""The payment-channel core: vouchers, wire messages and transitions, without I/O."""

@@ -1,0 +1,1 @@
+"""The device wallet: keystore, chain reading, durable state and connection, kept light."""

@@ -1,0 +1,307 @@
+"""A wallet's state folder: its settings, keystore, ledger, control socket and lock.
+
+Rule: one running wallet owns the folder (an exclusive lock); everything in it is for its owner's
+eyes alone (mode 0700).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..deployment import Deployment
+from ..errors import LocalError
+from ..ids import Address, address_from_hex, address_to_hex
+from ..terms import (
+    CHALLENGE_BLOCKS_MAX,
+    CHALLENGE_BLOCKS_MIN,
+    CHALLENGE_SECONDS_MAX,
+    CHALLENGE_SECONDS_MIN,
+)
+from . import keystore
+
+SETTINGS_VERSION: Final = 1
+SETTINGS_BYTES_MAX: Final = 64 << 10
+"""A settings file is about 2 KB; a longer one is another file."""
+CONFIRMATIONS_MAX: Final = 1000
+PORT_MAX: Final = 65_535
+LOCK_BYTES_MAX: Final = 64
+
+
+class FolderExists(LocalError):
+    """A wallet was to be made where one is already; nothing was changed."""
+
+    code = "wallet-exists"
+    remedy = "choose another folder: this one may hold the only key to its money"
+
+
+class FolderUnusable(LocalError):
+    """The folder or its settings cannot be read or written."""
+
+    code = "wallet-folder-unusable"
+    remedy = "make one with `farthing wallet init`, or check the path and its permissions"
+
+
+class MalformedSettings(LocalError):
+    """A value of wallet.json that cannot be used; names its key."""
+
+    code = "malformed-wallet-settings"
+
+    def __init__(self, key: str, problem: str, *, remedy: str) -> None:
+        super().__init__(f"{key!r} of the wallet's settings {problem}", remedy=remedy)
+        self.key = key
+
+
+class NotLoopback(LocalError):
+    """A hub on another machine, which needs TLS."""
+
+    code = "not-loopback"
+    remedy = "use a hub on this machine (127.0.0.1): others are refused until TLS exists"
+
+
+class WalletInUse(LocalError):
+    """Another process owns the folder."""
+
+    code = "wallet-in-use"
+
+    def __init__(self, path: Path, holder: str) -> None:
+        who = f"process {holder}" if holder else "another process"
+        super().__init__(
+            f"the wallet in {path} is run by {who}",
+            remedy="use its commands (they reach the running wallet), or stop that process",
+        )
+        self.holder = holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubAddress:
+    """Where the hub listens: a loopback host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_hub_address(text: str) -> HubAddress:
+    """Read HOST:PORT; raises `MalformedSettings`, `NotLoopback`."""
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
+    if not separator or not host or not is_port:
+        remedy = "write HOST:PORT, such as 127.0.0.1:7171"
+        raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
+    if host == "localhost":
+        host = "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise NotLoopback(f"the hub's host {host[:80]} is not a loopback address")
+    return HubAddress(host=host, port=int(port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What this wallet demands of a channel, beyond what the contract does.
+
+    A longer challenge window leaves more time to answer a dishonest close and locks money longer.
+    `confirmations` more blocks on top of a block confirm it; 0 for chains that are final at once.
+    """
+
+    challenge_seconds_min: int = CHALLENGE_SECONDS_MIN
+    challenge_seconds_max: int = 7 * 24 * 3600
+    challenge_blocks_min: int = CHALLENGE_BLOCKS_MIN
+    challenge_blocks_max: int = 100_000
+    confirmations: int = 0
+
+    def __post_init__(self) -> None:
+        for key, low, high in (
+            ("challenge_seconds_min", CHALLENGE_SECONDS_MIN, self.challenge_seconds_max),
+            ("challenge_seconds_max", self.challenge_seconds_min, CHALLENGE_SECONDS_MAX),
+            ("challenge_blocks_min", CHALLENGE_BLOCKS_MIN, self.challenge_blocks_max),
+            ("challenge_blocks_max", self.challenge_blocks_min, CHALLENGE_BLOCKS_MAX),
+            ("confirmations", 0, CONFIRMATIONS_MAX),
+        ):
+            value = getattr(self, key)
+            if type(value) is not int or not low <= value <= high:
+                remedy = f"write a whole number from {low} to {high}"
+                raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `farthing wallet init` was told, all of it checked; see wallet.json."""
+
+    hub: HubAddress
+    hub_signer: Address
+    rpc_url: str
+    account: Address
+    deployment: Deployment
+    policy: Policy = field(default_factory=Policy)
+
+    def to_json(self) -> str:
+        """Write the settings as JSON text that ends in a newline."""
+        record = {
+            "version": SETTINGS_VERSION,
+            "hub": str(self.hub),
+            "hub_signer": address_to_hex(self.hub_signer),
+            "rpc": self.rpc_url,
+            "account": address_to_hex(self.account),
+            "policy": asdict(self.policy),
+            "deployment": json.loads(self.deployment.to_json()),
+        }
+        return json.dumps(record, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Read the settings; raises a `LocalError` that names the key."""
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or record.get("version") != SETTINGS_VERSION:
+            remedy = "restore wallet.json from a backup, or make a new wallet"
+            raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
+        known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        for key in record.keys() - known:
+            raise MalformedSettings(str(key), "is not known", remedy="remove it")
+        return cls(
+            hub=parse_hub_address(_text(record, "hub")),
+            hub_signer=address_from_hex(_text(record, "hub_signer")),
+            rpc_url=_text(record, "rpc"),
+            account=address_from_hex(_text(record, "account")),
+            deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
+            policy=_policy(record.get("policy", {})),
+        )
+
+
+def _text(record: dict[str, Any], key: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value:
+        raise MalformedSettings(key, "is missing or no text", remedy="write it as in a new wallet")
+    return value
+
+
+def _policy(record: object) -> Policy:
+    known = set(Policy.__dataclass_fields__)
+    if not isinstance(record, dict) or not record.keys() <= known:
+        remedy = f"use only {', '.join(sorted(known))}"
+        raise MalformedSettings("policy", "holds something else", remedy=remedy)
+    return Policy(**record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The paths of one wallet's files."""
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """wallet.json: where hub and chain are, and the policy."""
+        return self.path / "wallet.json"
+
+    @property
+    def keystore_file(self) -> Path:
+        """keystore.json: the signer's key, encrypted."""
+        return self.path / "keystore.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        """ledger.sqlite: channels, payments, submissions, requests."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def control_file(self) -> Path:
+        """control.sock: where commands reach the running wallet."""
+        return self.path / "control.sock"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that runs the wallet, and names it."""
+        return self.path / "lock"
+
+    def settings(self) -> Settings:
+        """Read wallet.json; raises `FolderUnusable` and what `Settings.from_json` raises."""
+        try:
+            with self.settings_file.open("rb") as file:
+                content = file.read(SETTINGS_BYTES_MAX + 1)
+            if len(content) > SETTINGS_BYTES_MAX:
+                raise MalformedSettings("version", "is in too long a file", remedy="restore it")
+            return Settings.from_json(content.decode())
+        except OSError as error:
+            raise FolderUnusable(f"there is no wallet in {self.path} ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise FolderUnusable(f"{self.settings_file} is not UTF-8 text") from None
+
+    @contextlib.contextmanager
+    def locked(self, *, shared: bool = False) -> Iterator[None]:
+        """Own the folder, or share it with other readers; raises `WalletInUse` at once."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FolderUnusable(f"there is no wallet in {self.path} ({error.strerror})") from None
+        try:
+            try:
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, LOCK_BYTES_MAX, 0).decode(errors="replace").strip()
+                raise WalletInUse(self.path, holder) from None
+            if not shared:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)  # which unlocks; the file stays, so that nobody locks a lost one
+
+
+def create_folder(
+    path: Path,
+    password: str,
+    settings: Settings | None = None,
+    *,
+    key: bytes | None = None,
+) -> Folder:
+    """Make a wallet: folder, new key (or the given 32 bytes) and, if given, its settings.
+
+    Raises `FolderExists`, `FolderUnusable` and what `keystore.create` raises.
+    """
+    folder = Folder(path=path)
+    if folder.settings_file.exists():
+        raise FolderExists(f"there is already a wallet in {path}")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise FolderUnusable(f"the folder {path} cannot be made ({error.strerror})") from None
+    keystore.create(folder.keystore_file, password, key)
+    if settings is not None:
+        write_settings(folder, settings)
+    return folder
+
+
+def write_settings(folder: Folder, settings: Settings) -> None:
+    """Write wallet.json whole or not at all; raises `FolderUnusable`."""
+    draft = folder.path / ".wallet.json.draft"
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(settings.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o600)
+        draft.replace(folder.settings_file)
+    except OSError as error:
+        raise FolderUnusable(
+            f"{folder.settings_file} cannot be written ({error.strerror})"
+        ) from None

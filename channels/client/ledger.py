@@ -1,0 +1,186 @@
+"""Durable state in SQLite: channels, their payments, and what the application commits with them.
+
+Rule: one writer, one transaction per batch (group commit); what a batch holds is durable when
+`commit` returns (WAL, synchronous=FULL), and nothing of it is if it raises.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LocalError
+from ..ids import Address, ChannelId
+from ..receipt import Receipt, ReceiptType
+from ..state import Channel
+from ..terms import Side
+from ..voucher import LaneTotal, Payment
+from .records import channel_from_record, channel_to_record
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_SECONDS = 5
+"""Only another process that should not be there can hold the database; say so soon."""
+
+SENT, RECEIVED = 0, 1
+
+_SCHEMA = """
+CREATE TABLE channel (id BLOB PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE payment (
+    channel BLOB NOT NULL, direction INTEGER NOT NULL, nonce INTEGER NOT NULL,
+    amount_ucent TEXT NOT NULL, type INTEGER NOT NULL, receipt BLOB NOT NULL, salt BLOB NOT NULL,
+    transferred_ucent TEXT NOT NULL, history BLOB NOT NULL,
+    PRIMARY KEY (channel, direction, nonce)
+) WITHOUT ROWID;
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL and its parameters, to be committed with a batch."""
+
+
+class LedgerUnusable(LocalError):
+    """The database cannot be opened, belongs to newer software, or failed to commit."""
+
+    code = "ledger-unusable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPayment:
+    """A payment as stored, with the lane's total after it."""
+
+    payment: Payment
+    total: LaneTotal
+
+
+class Ledger:
+    """One SQLite file; every method but `commit` and `payments` is for start-up or for people."""
+
+    def __init__(self, path: Path, *, schema: str = "") -> None:
+        """Open or create the file with mode 0600; `schema` adds the application's own tables."""
+        self.path = path
+        try:
+            path.touch(mode=0o600, exist_ok=True)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+            )
+            self._prepare(_SCHEMA + schema)
+            self._reader = sqlite3.connect(  # sees only what is committed
+                path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerUnusable(
+                f"the database {path} cannot be opened ({error})",
+                remedy="check that the folder exists, is writable and has space left",
+            ) from error
+
+    def _prepare(self, schema: str) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise LedgerUnusable(
+                f"the database {self.path} has version {version}, this software knows "
+                f"{SCHEMA_VERSION}",
+                remedy="use the newer software that wrote it",
+            )
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        if version == 0:
+            self._db.executescript(f"BEGIN; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file; nothing that was committed depends on it."""
+        self._reader.close()
+        self._db.close()
+
+    def commit(
+        self,
+        channels: Iterable[Channel],
+        payments: Iterable[tuple[ChannelId, int, StoredPayment]],
+        statements: Iterable[Statement],
+    ) -> None:
+        """Write one batch in one transaction; raises `LedgerUnusable` and keeps nothing of it."""
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(
+                "INSERT INTO channel VALUES (?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET record=excluded.record",
+                [(c.id, json.dumps(channel_to_record(c))) for c in channels],
+            )
+            db.executemany(
+                "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(channel, direction, stored) for channel, direction, stored in payments],
+            )
+            for sql, parameters in statements:
+                db.execute(sql, parameters)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise LedgerUnusable(
+                f"a batch could not be made durable in {self.path} ({error})",
+                remedy="free space or repair the disk, then start again: nothing was acknowledged",
+            ) from error
+
+    def load_channels(self) -> list[Channel]:
+        """Every channel as last committed, with what is unacknowledged, before any connection."""
+        return [
+            channel_from_record(json.loads(record), self._unacknowledged)
+            for (record,) in self._reader.execute("SELECT record FROM channel ORDER BY id")
+        ]
+
+    def _unacknowledged(self, channel: ChannelId, acknowledged_nonce: int) -> tuple[LaneTotal, ...]:
+        rows = self.payments(channel, SENT, first_nonce=acknowledged_nonce + 1)
+        return tuple(stored.total for stored in rows)
+
+    def payments(
+        self, channel: ChannelId, direction: int, *, first_nonce: int = 1
+    ) -> Iterator[StoredPayment]:
+        """Payments of a lane from a nonce on, in order."""
+        rows = self._reader.execute(
+            "SELECT nonce, amount_ucent, type, receipt, salt, transferred_ucent, history"
+            " FROM payment WHERE channel=? AND direction=? AND nonce>=? ORDER BY nonce",
+            (channel, direction, first_nonce),
+        )
+        for nonce, amount, kind, cbor, salt, transferred, history in rows:
+            yield StoredPayment(
+                payment=Payment(
+                    amount_ucent=int(amount),
+                    receipt=Receipt(type=ReceiptType(kind), cbor=cbor, salt=salt),
+                ),
+                total=LaneTotal(nonce=nonce, transferred_ucent=int(transferred), history=history),
+            )
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read rows of the application's own tables."""
+        return self._reader.execute(sql, parameters).fetchall()
+
+
+def _row(channel: ChannelId, direction: int, stored: StoredPayment) -> tuple[Any, ...]:
+    receipt = stored.payment.receipt
+    return (
+        channel,
+        direction,
+        stored.total.nonce,
+        str(stored.payment.amount_ucent),
+        int(receipt.type),
+        receipt.cbor,
+        receipt.salt,
+        str(stored.total.transferred_ucent),
+        stored.total.history,
+    )
+
+
+def payer_and_payee(channel: Channel, direction: int) -> tuple[Address, Address]:
+    """The accounts on a stored lane's two ends, the payer's first."""
+    if direction == SENT:
+        return channel.our_account, channel.peer_account
+    return channel.peer_account, channel.our_account
+
+
+def lane_of(channel: Channel, direction: int) -> Side:
+    """The side that pays on a stored lane."""
+    return channel.side if direction == SENT else channel.side.other

@@ -1,0 +1,137 @@
+"""Channels as JSON records: what of a channel's state outlives a process, and how it is read back.
+
+Left out on purpose: the connection (every boot is down), payments not yet signed or verified
+(never acknowledged, so never promised), and the unacknowledged totals (rebuilt from payments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ..ids import Address, ChannelId
+from ..state import (
+    ChainStatus,
+    ChainView,
+    Channel,
+    CloseTerms,
+    ReceivedLane,
+    SentLane,
+    SignedClose,
+)
+from ..terms import Side, Terms
+from ..voucher import LaneTotal, Voucher
+
+UnacknowledgedReader = Callable[[ChannelId, int], tuple[LaneTotal, ...]]
+
+
+def channel_to_record(channel: Channel) -> dict[str, Any]:
+    """Everything durable of a channel, as plain JSON values; bytes are hex."""
+    return {
+        "id": channel.id.hex(),
+        "terms": {
+            key: value.hex() if isinstance(value, bytes) else value
+            for key, value in asdict(channel.terms).items()
+        },
+        "side": int(channel.side),
+        "chain": None if channel.chain is None else asdict(channel.chain),
+        "sent": _voucher_record(channel.sent.voucher),
+        "acknowledged_nonce": channel.sent.acknowledged_nonce,
+        "received": _voucher_record(channel.received.voucher),
+        "we_want_close": channel.we_want_close,
+        "close": _close_record(channel.close),
+        "stopped": channel.stopped,
+    }
+
+
+def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedReader) -> Channel:
+    """Read a channel back, as after a boot: disconnected, and stale until reestablished."""
+    channel_id = ChannelId(bytes.fromhex(record["id"]))
+    fields: dict[str, Any] = {
+        key: Address(bytes.fromhex(value)) if isinstance(value, str) else value
+        for key, value in record["terms"].items()
+    }
+    terms = Terms(**fields)
+    side = Side(record["side"])
+    sent = _voucher(record["sent"], channel_id, terms.account(side))
+    acknowledged_nonce = record["acknowledged_nonce"]
+    return Channel(
+        id=channel_id,
+        terms=terms,
+        side=side,
+        chain=_view(record["chain"]),
+        sent=SentLane(
+            voucher=sent,
+            unacknowledged=unacknowledged(channel_id, acknowledged_nonce),
+            acknowledged_nonce=acknowledged_nonce,
+        ),
+        received=ReceivedLane(
+            voucher=_voucher(record["received"], channel_id, terms.account(side.other))
+        ),
+        we_want_close=record["we_want_close"],
+        close=_close(record["close"]),
+        stopped=record["stopped"],
+    )
+
+
+def _voucher_record(voucher: Voucher | None) -> dict[str, Any] | None:
+    if voucher is None:
+        return None
+    return {
+        "nonce": voucher.total.nonce,
+        "transferred_ucent": voucher.total.transferred_ucent,
+        "history": voucher.total.history.hex(),
+        "conditions": voucher.conditions.hex(),
+        "signature": voucher.signature.hex(),
+    }
+
+
+def _voucher(record: dict[str, Any] | None, channel: ChannelId, payer: Address) -> Voucher | None:
+    """Only verified vouchers were ever written, so what is read back is one."""
+    if record is None:
+        return None
+    return Voucher(
+        channel=channel,
+        payer=payer,
+        total=LaneTotal(
+            nonce=record["nonce"],
+            transferred_ucent=record["transferred_ucent"],
+            history=bytes.fromhex(record["history"]),
+        ),
+        conditions=bytes.fromhex(record["conditions"]),
+        signature=bytes.fromhex(record["signature"]),
+    )
+
+
+def _close_record(close: SignedClose | None) -> dict[str, Any] | None:
+    if close is None:
+        return None
+    return {
+        "terms": asdict(close.terms),
+        "ours": close.ours.hex(),
+        "theirs": None if close.theirs is None else close.theirs.hex(),
+        "submitted_at": close.submitted_at,
+    }
+
+
+def _close(record: dict[str, Any] | None) -> SignedClose | None:
+    if record is None:
+        return None
+    theirs = record["theirs"]
+    return SignedClose(
+        terms=CloseTerms(**record["terms"]),
+        ours=bytes.fromhex(record["ours"]),
+        theirs=None if theirs is None else bytes.fromhex(theirs),
+        submitted_at=record["submitted_at"],
+    )
+
+
+def _view(record: dict[str, Any] | None) -> ChainView | None:
+    if record is None:
+        return None
+    pairs = ("deposit_ucent", "withdrawn_ucent", "settled_ucent")
+    fields: dict[str, Any] = {
+        key: tuple(value) if key in pairs else value for key, value in record.items()
+    }
+    return ChainView(**{**fields, "status": ChainStatus(record["status"])})

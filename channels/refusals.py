@@ -1,0 +1,68 @@
+"""Why the core refuses: one class per reason, whose fault it is, and what to do next."""
+
+from __future__ import annotations
+
+from .errors import LocalError, PeerError
+from .state import Phase
+
+_ADVICE: dict[Phase, str] = {
+    Phase.STOPPED: "look at the channel's reason for stopping before anything else",
+    Phase.UNCONFIRMED: "wait until the chain confirms its opening",
+    Phase.CLOSED: "open another channel: closed is for ever",
+    Phase.CLOSING: "finish the close and open another channel",
+    Phase.FROZEN: "wait until the signed close is on-chain or has expired",
+    Phase.DOWN: "wait for the connection to the peer",
+    Phase.GREETING: "wait until the peer has shown its newest vouchers",
+    Phase.DRAINING: "a close has been asked for: no new payments",
+    Phase.LIVE: "",
+}
+
+
+class NotNow(LocalError):
+    """The channel's phase does not allow what was asked."""
+
+    code = "not-now"
+    retryable = True
+
+    def __init__(self, phase: Phase, asked: str) -> None:
+        super().__init__(
+            f"{asked} is not possible while the channel is {phase.value}", remedy=_ADVICE[phase]
+        )
+        self.phase = phase
+
+
+class InsufficientBalance(LocalError):
+    """The payer does not own what it wants to promise."""
+
+    code = "insufficient-balance"
+
+    def __init__(self, needed_ucent: int, available_ucent: int) -> None:
+        super().__init__(
+            f"{needed_ucent} µ¢ are needed and {available_ucent} µ¢ are available",
+            remedy="pay at most what is available, or deposit first",
+        )
+        self.needed_ucent = needed_ucent
+        self.available_ucent = available_ucent
+
+
+class TooManyUnacknowledged(LocalError):
+    """The peer has not yet acknowledged what was sent; more would raise what is at stake."""
+
+    code = "too-many-unacknowledged"
+    remedy = "wait for the peer's acknowledgements and try again"
+    retryable = True
+
+
+class OutOfTurn(PeerError):
+    """A message that the protocol does not allow at this point."""
+
+    code = "out-of-turn"
+    remedy = "reconnect: both sides then show each other their newest vouchers"
+
+
+class StaleView(LocalError):
+    """The confirmed chain view is too old to accept money on (rule 4)."""
+
+    code = "stale-view"
+    remedy = "wait until the chain can be read again; the payment is resent then"
+    retryable = True

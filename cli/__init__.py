@@ -1,0 +1,1 @@
+"""The farthing command, a thin skin over the library."""

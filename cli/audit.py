@@ -1,0 +1,67 @@
+"""`farthing audit`: an independent check of the chain against the receipts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def audit() -> None:
+    """Check the chain's settlements against the receipts, trusting no hub."""
+
+
+@audit.command(
+    epilog="Exit code: 0 it ties out, 1 it differs (the findings say in what), 2 it could not tell."
+)
+@click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint to read.")
+@click.option(
+    "--deployment",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The deployment.json that `farthing deploy` wrote.",
+)
+@click.option(
+    "--receipts",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    multiple=True,
+    help="Receipts, one JSON object a line. Give it once for each file.",
+)
+@click.option(
+    "--block",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Audit as of this block; the newest at the start by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def check(
+    context: click.Context,
+    *,
+    rpc_url: str,
+    deployment: Path,
+    receipts: tuple[Path, ...],
+    block: int | None,
+    as_json: bool,
+) -> None:
+    r"""Tie out deposits, payouts, settlements and memberships with the receipts.
+
+    It works from the chain and the receipts alone, and checks first that both the chain and the
+    contracts are those of the deployment.
+
+    \b
+    Example:
+      farthing audit check --rpc http://127.0.0.1:8545 \
+        --deployment deployment.json --receipts hub.jsonl --receipts wallet.jsonl
+    """
+    # Here, not above: `--help` needs no HTTP client.
+    from ..node.audit.audit import check as run  # noqa: PLC0415
+
+    outcome = run(rpc_url=rpc_url, deployment=deployment, receipts=receipts, block=block)
+    click.echo(json.dumps(outcome.to_json()) if as_json else outcome.to_text())
+    context.exit(outcome.exit_code)

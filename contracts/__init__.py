@@ -1,0 +1,1 @@
+"""The Vyper contracts, their compiled artifacts and the record of a deployment."""

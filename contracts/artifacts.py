@@ -1,0 +1,82 @@
+"""The compiled contracts as they are shipped: their ABI and bytecode, without a compiler."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ..channels.errors import LocalError
+
+
+class UnknownArtifactError(LocalError):
+    """No compiled contract of that name is shipped."""
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+        super().__init__(f"no contract is called {name!r}: use one of {', '.join(NAMES)}")
+
+
+NAMES = ("city_credit", "member_registry", "payment_channels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One compiled contract.
+
+    Vyper puts a contract's immutables behind its runtime code: what `eth_getCode` answers is
+    `runtime_bytecode` and then `immutables_bytes` more bytes, which differ with each deployment.
+    """
+
+    name: str
+    compiler: str
+    evm_version: str
+    source_sha256: str
+    abi: tuple[dict[str, Any], ...]
+    bytecode: bytes
+    runtime_bytecode: bytes
+    immutables_bytes: int
+
+    def runtime_matches(self, code: bytes) -> bool:
+        """Tell whether deployed code is this contract's, whatever its immutables are."""
+        runtime = self.runtime_bytecode
+        return len(code) == len(runtime) + self.immutables_bytes and code.startswith(runtime)
+
+    def immutables(self, code: bytes) -> bytes:
+        """Return the immutables of deployed code: one 32-byte word each, in order of declaration.
+
+        Raises CodeDiffersError where the code is not this contract's.
+        """
+        if not self.runtime_matches(code):
+            raise CodeDiffersError(name=self.name, code_bytes=len(code))
+        return code[len(self.runtime_bytecode) :]
+
+
+class CodeDiffersError(LocalError):
+    """Code found on the chain is not that of the contract it was taken for."""
+
+    def __init__(self, *, name: str, code_bytes: int) -> None:
+        self.name = name
+        self.code_bytes = code_bytes
+        super().__init__(
+            f"the {code_bytes} bytes of code are not {name}'s: check the address and the chain"
+        )
+
+
+@cache
+def load(name: str) -> Artifact:
+    """Return a shipped contract by name; raises UnknownArtifactError for any other name."""
+    if name not in NAMES:
+        raise UnknownArtifactError(name=name)
+    text = (resources.files(__package__) / "artifacts" / f"{name}.json").read_text(encoding="utf-8")
+    fields: dict[str, Any] = json.loads(text)
+    return Artifact(
+        name=fields["name"],
+        compiler=fields["compiler"],
+        evm_version=fields["evm_version"],
+        source_sha256=fields["source_sha256"],
+        abi=tuple(fields["abi"]),
+        bytecode=bytes.fromhex(fields["bytecode"][2:]),
+        runtime_bytecode=bytes.fromhex(fields["runtime_bytecode"][2:]),
+        immutables_bytes=fields["immutables_bytes"],
+    )

@@ -1,0 +1,79 @@
+"""Compiles the Vyper contracts into the artifacts that are committed and shipped.
+
+Run `python -m farthing.contracts.compile` after a change of a contract, and with `--check` to learn
+whether the artifacts are what the compiler gives. Needs the `dev` extra; nothing else imports this.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import vyper
+from vyper.compiler import CompilerData
+from vyper.compiler.input_bundle import FileInput, FilesystemInputBundle
+from vyper.compiler.output import build_abi_output
+
+FOLDER = Path(__file__).resolve().parent
+EVM_VERSION = "cancun"
+COMPILER = "0.4.3"
+NAMES = ("city_credit", "member_registry", "payment_channels")
+
+
+class WrongCompilerError(Exception):
+    """The installed Vyper is not the one whose bytecode is committed."""
+
+    def __init__(self, *, found: str) -> None:
+        self.found = found
+        super().__init__(f"vyper {found} is installed; install vyper=={COMPILER}")
+
+
+def artifact_text(name: str, source: str) -> str:
+    """Return the artifact of one contract as JSON text, byte for byte the same each time.
+
+    Raises WrongCompilerError, or Vyper's own exception where the source does not compile.
+    """
+    if vyper.__version__ != COMPILER:
+        raise WrongCompilerError(found=vyper.__version__)
+    path = Path(f"{name}.vy")
+    data = CompilerData(
+        FileInput(contents=source, source_id=-1, path=path, resolved_path=path),
+        FilesystemInputBundle([FOLDER]),
+    )
+    if data.settings.evm_version != EVM_VERSION:
+        raise SystemExit(f"{name}.vy: write '# pragma evm-version {EVM_VERSION}' at its top")
+    artifact = {
+        "name": name,
+        "compiler": COMPILER,
+        "evm_version": EVM_VERSION,
+        "source_sha256": hashlib.sha256(source.encode()).hexdigest(),
+        "abi": build_abi_output(data),
+        "bytecode": "0x" + data.bytecode.hex(),
+        "runtime_bytecode": "0x" + data.bytecode_runtime.hex(),
+        "immutables_bytes": data.global_ctx.immutable_section_bytes,
+    }
+    return json.dumps(artifact, indent=1, sort_keys=True) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the artifacts, or with `--check` compare them; 0 fine, 1 an artifact differs."""
+    parser = argparse.ArgumentParser(prog="python -m farthing.contracts.compile")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on a difference")
+    check: bool = parser.parse_args(arguments).check
+    differing = []
+    for name in NAMES:
+        text = artifact_text(name, (FOLDER / f"{name}.vy").read_text(encoding="utf-8"))
+        path = FOLDER / "artifacts" / f"{name}.json"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        differing.append(path.name)
+        if not check:
+            path.write_text(text, encoding="utf-8", newline="\n")
+    verb = "differs from what the compiler gives" if check else "written"
+    sys.stdout.write("".join(f"{name}: {verb}\n" for name in differing))
+    return 1 if check and differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The local development chain, the demo and the benchmarks."""

@@ -1,0 +1,491 @@
+"""A whole chain in one object: blocks, state, clock, pool and allowlist over one store.
+
+One owner at a time: nothing here may be called from two threads at once. The RPC server keeps to
+that with a lock (`server.Owner`); a test that uses the chain in its own thread has nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from eth.abc import BlockHeaderAPI
+from eth.chains.base import Chain
+from eth.exceptions import HeaderNotFound, TransactionNotFound
+from eth_typing import Address as EvmAddress
+from eth_typing import BlockNumber, Hash32
+
+from ..channels.hashing import keccak256
+from ..channels.ids import Address
+from . import admission, calls
+from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
+from .builder import MachineFailed, fill
+from .clock import ChainClock
+from .errors import (
+    AllowlistRefused,
+    AlreadyKnown,
+    BadSetting,
+    FolderUnusable,
+    OtherChain,
+    TooManyBlocks,
+    TooManyLogs,
+    UnknownAccount,
+    UnknownBlock,
+)
+from .evm import (
+    FreeGasVM,
+    block_size,
+    chain_class,
+    genesis_fields,
+    genesis_state,
+    header_record,
+    read_transaction,
+    receipt_records,
+    transaction_record,
+)
+from .pool import Pool
+from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
+from .store import FILE_NAME, ChainStore
+
+CHAIN_ID_DEFAULT = 20_262_026
+CHAIN_ID_MAX = 2**53 - 1
+"""What JavaScript holds exactly, so that no tool misreads it."""
+FORMAT = "1"
+BLOCKS_AT_ONCE_MAX = 10_000
+"""Half a minute of work; other callers wait meanwhile."""
+LOGS_MAX = 10_000
+"""About 6 MB as JSON."""
+BLOCKS_CACHED = 256
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSettings:
+    """What a chain is made with. `folder` None keeps it in memory.
+
+    `permissioned`: only senders on the allowlist are taken. `automine`: each transaction is mined
+    at once. `wall_seconds` and `entropy` (the first block's randomness) are for tests.
+    """
+
+    chain_id: int = CHAIN_ID_DEFAULT
+    accounts: int = ACCOUNTS_DEFAULT
+    folder: Path | None = None
+    permissioned: bool = True
+    automine: bool = False
+    wall_seconds: Callable[[], float] = time.time
+    entropy: bytes | None = None
+
+
+class DevChain:
+    """A development chain: open it, submit transactions, mine, ask; `close` it at the end.
+
+    Raises a `StartRefused` when it cannot be opened. A chain that is made anew mines its first
+    block at once: that block's randomness is what makes a reset chain differ from the old one.
+    """
+
+    def __init__(self, settings: ChainSettings) -> None:
+        if not 1 <= settings.chain_id <= CHAIN_ID_MAX:
+            raise BadSetting("chain id", settings.chain_id, f"1 to {CHAIN_ID_MAX}")
+        self.settings = settings
+        self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
+        self._keys = {account.address: account for account in self.accounts}
+        self.pool = Pool()
+        self._blocks: OrderedDict[bytes, Block] = OrderedDict()
+        self._store = ChainStore(settings.folder)
+        try:
+            fresh = self._store.setting("format") is None
+            self._chain: Chain = self._create() if fresh else self._reopen()
+            self._head: BlockHeaderAPI = self._chain.get_canonical_head()
+            offset = int(self._store.setting("offset_seconds") or 0)
+            self.clock = ChainClock(settings.wall_seconds, offset)
+            self._allowed = frozenset(self._store.allowed())
+            if fresh:
+                self._mine_one()
+        except BaseException:
+            self._store.close()
+            raise
+
+    # Opening
+
+    def _create(self) -> Chain:
+        settings = self.settings
+        addresses = [account.address for account in self.accounts]
+        with self._store.writing():
+            chain = chain_class(settings.chain_id).from_genesis(
+                self._store,
+                genesis_fields(settings.chain_id),
+                genesis_state(addresses, BALANCE_WEI),
+            )
+            for name, value in (
+                ("format", FORMAT),
+                ("chain id", str(settings.chain_id)),
+                ("accounts", str(settings.accounts)),
+            ):
+                self._store.put_setting(name, value)
+            self._store.allow(addresses)
+        return cast(Chain, chain)
+
+    def _reopen(self) -> Chain:
+        settings = self.settings
+        path = str((settings.folder or Path()) / FILE_NAME)
+        stored = self._store.setting("format")
+        if stored != FORMAT:
+            raise FolderUnusable(path, f"it was written in format {stored}, this reads {FORMAT}")
+        for name, asked in (("chain id", settings.chain_id), ("accounts", settings.accounts)):
+            value = self._store.setting(name) or ""
+            if value != str(asked):
+                raise OtherChain(path, name, value, str(asked))
+        return chain_class(settings.chain_id)(self._store)
+
+    def close(self) -> None:
+        """Close the store; transactions that wait are forgotten."""
+        self._store.close()
+
+    # Blocks
+
+    @property
+    def chain_id(self) -> int:
+        """The chain id, as EIP-155 means it."""
+        return self.settings.chain_id
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """The genesis block's hash: a function of chain id and number of accounts."""
+        return self._chain.get_canonical_block_hash(BlockNumber(0))
+
+    @property
+    def head(self) -> Header:
+        """The newest block's header."""
+        return header_record(self._head)
+
+    def header(self, number: int) -> Header | None:
+        """A header by number, or None."""
+        found = self._header_by_number(number)
+        return None if found is None else header_record(found)
+
+    def block(self, number: int) -> Block | None:
+        """A block by number, or None."""
+        found = self._header_by_number(number)
+        return None if found is None else self._block(found)
+
+    def block_by_hash(self, block: bytes) -> Block | None:
+        """A block by hash, or None."""
+        found = self._header_by_hash(block)
+        return None if found is None else self._block(found)
+
+    def pending(self) -> tuple[Header, tuple[Transaction, ...]]:
+        """The header that a block mined now would start from, and what could go into it."""
+        ready = self.pool.ready(self.nonce)
+        return header_record(self._next_header()), tuple(waiting.record for waiting in ready)
+
+    def transaction(self, transaction: bytes) -> tuple[Transaction, Receipt | None] | None:
+        """A transaction by hash with its receipt, which is None while it waits; None if unknown."""
+        receipt = self.receipt(transaction)
+        if receipt is not None:
+            return receipt.transaction, receipt
+        waiting = self.pool.get(transaction)
+        return None if waiting is None else (waiting, None)
+
+    def receipt(self, transaction: bytes) -> Receipt | None:
+        """A mined transaction's receipt, or None."""
+        try:
+            number, index = self._chain.get_canonical_transaction_index(Hash32(transaction))
+        except TransactionNotFound:
+            return None
+        block = self.block(number)
+        return None if block is None else block.receipts[index]
+
+    def logs(self, query: LogQuery) -> tuple[Log, ...]:
+        """The logs that match, in order; raises `TooManyLogs`."""
+        found = self._store.logs(query, LOGS_MAX + 1)
+        if len(found) > LOGS_MAX:
+            raise TooManyLogs(LOGS_MAX)
+        return found
+
+    def _header_by_number(self, number: int) -> BlockHeaderAPI | None:
+        if number == self._head.block_number:
+            return self._head
+        if not 0 <= number < self._head.block_number:
+            return None
+        return self._chain.get_canonical_block_header_by_number(BlockNumber(number))
+
+    def _header_by_hash(self, block: bytes) -> BlockHeaderAPI | None:
+        try:
+            return self._chain.get_block_header_by_hash(Hash32(block))
+        except HeaderNotFound:
+            return None
+
+    def _block(self, header: BlockHeaderAPI) -> Block:
+        cached = self._blocks.get(header.hash)
+        if cached is not None:
+            self._blocks.move_to_end(header.hash)
+            return cached
+        block = self._chain.get_block_by_header(header)
+        transactions = tuple(transaction_record(each) for each in block.transactions)
+        receipts = block.get_receipts(self._chain.chaindb)
+        return self._remember(
+            Block(
+                header=header_record(header),
+                transactions=transactions,
+                receipts=receipt_records(header, transactions, receipts),
+                size_bytes=block_size(block),
+            )
+        )
+
+    def _remember(self, block: Block) -> Block:
+        self._blocks[block.header.hash] = block
+        if len(self._blocks) > BLOCKS_CACHED:
+            self._blocks.popitem(last=False)
+        return block
+
+    # State
+
+    def balance(self, address: Address, at: int | None = None) -> int:
+        """An account's balance in wei at the end of a block (None: the newest)."""
+        return self._machine(at).state.get_balance(EvmAddress(address))
+
+    def nonce(self, address: Address, at: int | None = None) -> int:
+        """An account's next nonce at the end of a block (None: the newest)."""
+        return self._machine(at).state.get_nonce(EvmAddress(address))
+
+    def pending_nonce(self, address: Address) -> int:
+        """The nonce for the account's next transaction, those that wait counted."""
+        return self.pool.next_nonce(address, self.nonce(address))
+
+    def code(self, address: Address, at: int | None = None) -> bytes:
+        """An account's code at the end of a block (None: the newest)."""
+        return self._machine(at).state.get_code(EvmAddress(address))
+
+    def storage(self, address: Address, slot: int, at: int | None = None) -> bytes:
+        """A storage word at the end of a block (None: the newest)."""
+        return self._machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
+
+    def call(self, request: CallRequest, at: int | None = None) -> CallResult:
+        """Run a message in the block `at` (None: the newest) and on the state it left behind."""
+        return calls.run(self._machine(at), request)
+
+    def call_pending(self, request: CallRequest) -> CallResult:
+        """Run a message in the block that would be mined now, without those that wait."""
+        return calls.run(self._pending_machine(), request)
+
+    def estimate_gas(self, request: CallRequest, at: int | None = None) -> int:
+        """The least gas with which a message succeeds (None: in the block to be mined now)."""
+        if at is None:
+            return calls.estimate(self._pending_machine, request)
+        return calls.estimate(lambda: self._machine(at), request)
+
+    def _machine(self, at: int | None) -> FreeGasVM:
+        header = self._head if at is None else self._header_by_number(at)
+        if header is None:
+            raise UnknownBlock(f"block {at}", self._head.block_number)
+        return self._vm(header)
+
+    def _pending_machine(self) -> FreeGasVM:
+        return self._vm(self._next_header())
+
+    def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
+        return cast(FreeGasVM, self._chain.get_vm(header))
+
+    # Transactions
+
+    def submit(self, raw: bytes) -> bytes:
+        """Check a signed transaction, let it wait (or mine it at once) and return its hash.
+
+        Raises a `TransactionRefused`.
+        """
+        signed, record = read_transaction(raw)
+        if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
+            raise AlreadyKnown(record.hash)
+        state = self._machine(None).state
+        standing = admission.Standing(
+            allowed=self._may_send(record.sender),
+            nonce=state.get_nonce(EvmAddress(record.sender)),
+            balance_wei=state.get_balance(EvmAddress(record.sender)),
+        )
+        admission.check(record, signed, chain_id=self.chain_id, standing=standing)
+        self.pool.add(record, signed, standing.nonce)
+        if self.settings.automine:
+            self._mine_ready()
+        return record.hash
+
+    def send(self, request: CallRequest, nonce: int | None = None) -> bytes:
+        """Sign for a development account and submit; gas and nonce are filled in where missing.
+
+        Raises `UnknownAccount`, what `estimate_gas` raises, or a `TransactionRefused`.
+        """
+        account = self._keys.get(request.sender)
+        if account is None:
+            raise UnknownAccount(request.sender)
+        gas = self.estimate_gas(request) if request.gas is None else request.gas
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": self.chain_id,
+            "nonce": self.pending_nonce(request.sender) if nonce is None else nonce,
+            "gas": gas,
+            "maxFeePerGas": request.gas_price_wei,
+            "maxPriorityFeePerGas": request.gas_price_wei,
+            "value": request.value_wei,
+            "data": request.data,
+            "to": b"" if request.to is None else request.to,
+            "accessList": [
+                {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
+                for address, keys in request.access_list
+            ],
+        }
+        return self.submit(bytes(account.signer().sign_transaction(fields).raw_transaction))
+
+    # Mining
+
+    def mine(self, count: int = 1, interval_seconds: int = 1) -> Header:
+        """Mine blocks now, `interval_seconds` apart, empty ones too; returns the new head.
+
+        The clock moves with them, so that time goes on from the last block. Raises
+        `TooManyBlocks`, `TimeRefused`.
+        """
+        if not 1 <= count <= BLOCKS_AT_ONCE_MAX:
+            raise TooManyBlocks(count, BLOCKS_AT_ONCE_MAX)
+        for index in range(count):
+            if index > 0 and interval_seconds > 1:
+                self.clock.set_next(self._head.timestamp + interval_seconds, self._head.timestamp)
+            self._mine_one()
+        if self.clock.catch_up(self._head.timestamp):
+            self._keep_clock()
+        return self.head
+
+    def tick(self) -> Header | None:
+        """Mine the block that the interval asks for, also an empty one.
+
+        None where the block would be empty and the head is ahead of the clock already: with
+        intervals under a second time would run away, since every block takes at least a second.
+        """
+        ahead = self._head.timestamp > self.clock.now()
+        if ahead and len(self.pool) == 0 and self.clock.next_exact is None:
+            return None
+        self._mine_one()
+        return self.head
+
+    def increase_time(self, seconds: int) -> int:
+        """Move the clock forward from the next block on; returns the offset. `TimeRefused`."""
+        self.clock.increase(seconds)
+        self._keep_clock()
+        return self.clock.offset_seconds
+
+    def set_next_timestamp(self, timestamp: int) -> None:
+        """Give the next block exactly this time and go on from there; raises `TimeRefused`."""
+        self.clock.set_next(timestamp, self._head.timestamp)
+
+    def _mine_ready(self) -> None:
+        """Mine until nothing can be: each block takes or drops at least one transaction."""
+        while next(self.pool.ready(self.nonce), None) is not None:
+            self._mine_one()
+
+    def _keep_clock(self) -> None:
+        with self._store.writing():
+            self._store.put_setting("offset_seconds", str(self.clock.offset_seconds))
+
+    def _next_header(self) -> BlockHeaderAPI:
+        parent = self._head
+        first = parent.block_number == 0
+        seed = (self.settings.entropy or os.urandom(32)) if first else parent.mix_hash
+        return self._chain.create_header_from_parent(
+            parent,
+            timestamp=self.clock.next_timestamp(parent.timestamp),
+            mix_hash=Hash32(keccak256(seed)),
+        )
+
+    def _mine_one(self) -> None:
+        """Mine one block; a transaction on which the machine fails is dropped, the rest goes on."""
+        while True:
+            try:
+                self._build()
+            except MachineFailed as failure:
+                transaction = failure.waiting.record.hash
+                _log.exception("dropped transaction 0x%s: the machine failed", transaction.hex())
+                self.pool.drop(transaction)
+            else:
+                return
+
+    def _build(self) -> None:
+        header = self._next_header()
+        vm = self._vm(header)
+        with self._store.writing():
+            # What an import does first: nothing, as long as genesis holds no system contracts.
+            vm.block_preprocessing(vm.get_block())
+            filling = fill(vm, header, self.pool.ready(self.nonce))
+            unpacked = vm.set_block_transactions_and_withdrawals(
+                vm.get_block(),
+                filling.header,
+                [each.signed for each in filling.taken],
+                filling.receipts,
+            )
+            # No block_postprocessing: without the deposit and withdrawal contracts there are no
+            # requests, and the hash of none stands in the header.
+            mined = vm.mine_block(unpacked).block
+            self._chain.chaindb.persist_block(mined)
+            transactions = tuple(each.record for each in filling.taken)
+            block = Block(
+                header=header_record(mined.header),
+                transactions=transactions,
+                receipts=receipt_records(mined.header, transactions, filling.receipts),
+                size_bytes=block_size(mined),
+            )
+            self._store.add_logs(log for receipt in block.receipts for log in receipt.logs)
+            offset = self.clock.offset_after(mined.header.timestamp)
+            if offset != self.clock.offset_seconds:
+                self._store.put_setting("offset_seconds", str(offset))
+        self._head = mined.header
+        self.clock.block_mined(offset)
+        self._remember(block)
+        for each in (*filling.taken, *filling.unfit):
+            self.pool.drop(each.record.hash)
+
+    # Permissions
+
+    def _may_send(self, sender: Address) -> bool:
+        return not self.settings.permissioned or sender in self._allowed
+
+    def allowed(self) -> tuple[Address, ...]:
+        """The allowlist; raises `AllowlistRefused` on an open chain."""
+        self._check_permissioned()
+        return tuple(sorted(self._allowed))
+
+    def allow(self, addresses: Sequence[Address]) -> None:
+        """Put addresses on the allowlist, all or none; raises `AllowlistRefused`."""
+        self._check_entries(addresses)
+        if not self._allowed.isdisjoint(addresses):
+            raise AllowlistRefused("Cannot add an existing account to allowlist")
+        with self._store.writing():
+            self._store.allow(addresses)
+        self._allowed |= frozenset(addresses)
+
+    def disallow(self, addresses: Sequence[Address]) -> None:
+        """Take addresses off the allowlist, all or none, and forget what waits from them.
+
+        Raises `AllowlistRefused`.
+        """
+        self._check_entries(addresses)
+        if not self._allowed.issuperset(addresses):
+            raise AllowlistRefused("Cannot remove an absent account from allowlist")
+        with self._store.writing():
+            self._store.disallow(addresses)
+        self._allowed -= frozenset(addresses)
+        for address in addresses:
+            self.pool.drop_sender(address)
+
+    def _check_permissioned(self) -> None:
+        if not self.settings.permissioned:
+            raise AllowlistRefused("Account allowlist has not been enabled")
+
+    def _check_entries(self, addresses: Sequence[Address]) -> None:
+        self._check_permissioned()
+        if not addresses:
+            raise AllowlistRefused("Request contains an empty list of accounts")
+        if len(set(addresses)) != len(addresses):
+            raise AllowlistRefused("Request contains duplicate accounts")

@@ -1,0 +1,1 @@
+"""The agency hub: wire server, engine, chain port, settler, watcher and programmes."""

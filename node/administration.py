@@ -1,0 +1,177 @@
+"""What an agency's administrators do on the chain: deploy, register members, mint credit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, cast
+
+from web3 import Web3
+
+from ..channels.deployment import Deployment
+from ..channels.errors import LocalError
+from ..channels.ids import ZERO_WORD, Address
+from ..channels.signing import Signer
+from ..contracts.artifacts import load
+from .chain import MemberStatus
+from .sender import Sender, asking, checksum
+
+MEMBER_ROWS_MAX = 100
+"""Members in one transaction: well under a block's gas."""
+
+
+class Role(IntEnum):
+    """A member's role in the registry."""
+
+    REGISTRAR = 1
+    TREASURY = 2
+    HUB = 3
+    RESIDENT = 4
+    DEVICE = 5
+    RELAYER = 6
+    AUDITOR = 7
+
+
+class AlreadyDeployed(LocalError):
+    """The deployment record exists; a second deployment would be another system."""
+
+    code = "already-deployed"
+    remedy = "use that deployment, or give another file with --out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One member's row: who, as what, since when not, and why it changes (32-byte code)."""
+
+    account: Address
+    role: Role
+    status: MemberStatus = MemberStatus.ACTIVE
+    valid_until: int = 0
+    commitment: bytes = ZERO_WORD
+    reason: bytes = ZERO_WORD
+
+
+def deploy(web3: Web3, signer: Signer, out: Path) -> Deployment:
+    """Deploy the three contracts, the sender being the first registrar; write the record.
+
+    The record's file is claimed before the first transaction, so that two runs cannot deploy into
+    one; it is removed again if the deployment fails. Raises `AlreadyDeployed`, `ChainError`.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        raise AlreadyDeployed(f"{out} exists: something is deployed there already") from None
+    try:
+        deployment = _deploy(web3, signer)
+    except BaseException:
+        os.close(handle)
+        out.unlink()
+        raise
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(deployment.to_json())
+        file.flush()
+        os.fsync(file.fileno())
+    return deployment
+
+
+def _deploy(web3: Web3, signer: Signer) -> Deployment:
+    with asking("reading the chain"):
+        chain_id = web3.eth.chain_id
+        genesis_hash = bytes(web3.eth.get_block(0)["hash"])
+    sender = Sender(web3, signer, chain_id)
+    registry, block = _create(sender, "member_registry", checksum(signer.address))
+    credit, _ = _create(sender, "city_credit", registry)
+    channels, _ = _create(sender, "payment_channels", credit, registry)
+    with asking("reading the deployment id"):
+        contract = web3.eth.contract(
+            address=checksum(_raw(channels)), abi=cast("Any", load("payment_channels").abi)
+        )
+        deployment_id = bytes(contract.functions.DEPLOYMENT().call())
+    return Deployment(
+        chain_id=chain_id,
+        genesis_hash=genesis_hash,
+        block=block,
+        city_credit=_raw(credit),
+        member_registry=_raw(registry),
+        payment_channels=_raw(channels),
+        deployment=deployment_id,
+    )
+
+
+def _create(sender: Sender, name: str, *arguments: str) -> tuple[str, int]:
+    artifact = load(name)
+    contract = sender.web3.eth.contract(abi=cast("Any", artifact.abi), bytecode=artifact.bytecode)
+    receipt = sender.send(f"deploying {name}", contract.constructor(*arguments))
+    return str(receipt["contractAddress"]), receipt["blockNumber"]
+
+
+def _raw(text: str) -> Address:
+    return Address(bytes.fromhex(text[2:]))
+
+
+class Administrator:
+    """A registrar's or treasury's transactions under one deployment; raises `ChainError`."""
+
+    def __init__(self, web3: Web3, deployment: Deployment, signer: Signer) -> None:
+        self._web3 = web3
+        self._sender = Sender(web3, signer, deployment.chain_id)
+        self._registry = web3.eth.contract(
+            address=checksum(deployment.member_registry),
+            abi=cast("Any", load("member_registry").abi),
+        )
+        self._credit = web3.eth.contract(
+            address=checksum(deployment.city_credit), abi=cast("Any", load("city_credit").abi)
+        )
+
+    def set_members(self, rows: Sequence[Registration]) -> list[int]:
+        """Register or change members, in as few transactions as fit; returns their blocks."""
+        blocks: list[int] = []
+        for start in range(0, len(rows), MEMBER_ROWS_MAX):
+            arguments = [
+                (
+                    checksum(row.account),
+                    int(row.role),
+                    int(row.status),
+                    row.valid_until,
+                    row.commitment,
+                    row.reason,
+                )
+                for row in rows[start : start + MEMBER_ROWS_MAX]
+            ]
+            receipt = self._sender.send(
+                "registering members", self._registry.functions.set_members(arguments)
+            )
+            blocks.append(receipt["blockNumber"])
+        return blocks
+
+    def member(self, account: Address) -> Registration | None:
+        """Return what the registry says of an address, or None if it never was a member."""
+        with asking("reading a member"):
+            role, status, valid_until, commitment = self._registry.functions.member(
+                checksum(account)
+            ).call()
+        if not role:
+            return None
+        return Registration(
+            account=account,
+            role=Role(role),
+            status=MemberStatus(status),
+            valid_until=valid_until,
+            commitment=bytes(commitment),
+        )
+
+    def mint(self, to: Address, amount_ucent: int, funding_reference: bytes) -> int:
+        """Mint credit under a 32-byte funding reference; returns the block."""
+        call = self._credit.functions.mint(checksum(to), amount_ucent, funding_reference)
+        return self._sender.send("minting credit", call)["blockNumber"]
+
+    def admit(self, accounts: Sequence[Address]) -> bool:
+        """Add accounts to the node's allowlist (Besu's `perm_*`); False where it has none."""
+        answer = self._web3.provider.make_request(
+            cast("Any", "perm_addAccountsToAllowlist"), [[checksum(a) for a in accounts]]
+        )
+        return "error" not in answer

@@ -1,0 +1,1 @@
+"""The auditor: ties out the chain against receipts, importing nothing of the hub."""

@@ -1,0 +1,87 @@
+"""A small reading JSON-RPC client over HTTP, with short timeouts and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import httpx
+
+from .errors import RpcRefused, RpcUnreachable
+
+BATCH_CALLS_MAX = 100
+"""A tenth of what Besu and geth take in one batch by default, and an answer of modest size."""
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0  # a range of logs or a batch of a hundred calls on a busy node
+
+
+class Rpc(Protocol):
+    """Asks an Ethereum node; raises `RpcUnreachable` and `RpcRefused`."""
+
+    def call_many(self, method: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """One result for each list of parameters, in their order."""
+        ...
+
+
+class HttpRpc:
+    """`Rpc` over HTTP; use it as a context manager, which closes its connections."""
+
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        self._url = url
+        self._client = httpx.Client(timeout=timeout, transport=transport)
+        self._batches = True
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def call_many(self, method: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send batches; an endpoint that does not know batches is asked one by one."""
+        results: list[Any] = []
+        for start in range(0, len(calls), BATCH_CALLS_MAX):
+            results += self._call_batch(method, calls[start : start + BATCH_CALLS_MAX])
+        return results
+
+    def _call_batch(self, method: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        if len(calls) > 1 and self._batches:
+            requests = [self._request(method, params) for params in calls]
+            answers = self._post(requests)
+            if isinstance(answers, list):
+                by_id = {a.get("id"): a for a in answers if isinstance(a, dict)}
+                return [self._result(method, by_id.get(request["id"])) for request in requests]
+            self._batches = False
+        return [self._result(method, self._post(self._request(method, params))) for params in calls]
+
+    def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
+        self._calls += 1
+        return {"jsonrpc": "2.0", "id": self._calls, "method": method, "params": list(params)}
+
+    def _post(self, body: object) -> Any:
+        try:
+            response = self._client.post(self._url, json=body)
+            return response.json()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise RpcUnreachable(f"no answer from {self._url} ({reason})") from None
+        except ValueError:
+            raise RpcUnreachable(f"{self._url} does not answer in JSON") from None
+
+    def _result(self, method: str, answer: object) -> Any:
+        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
+            raise RpcUnreachable(f"{self._url} does not answer {method} in JSON-RPC")
+        if answer.get("error") is not None:
+            error = answer["error"]
+            reason = error.get("message") if isinstance(error, dict) else error
+            raise RpcRefused(method, str(reason)[:200])
+        return answer["result"]

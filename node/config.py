@@ -1,0 +1,355 @@
+"""A hub's configuration: one TOML file, any key of it overridden from the environment.
+
+Rule: it is checked whole before the hub does anything, and each error names the key and line or
+the environment variable. Relative paths are relative to the file, wherever the value comes from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..channels.terms import (
+    CHALLENGE_BLOCKS_MAX,
+    CHALLENGE_BLOCKS_MIN,
+    CHALLENGE_SECONDS_MAX,
+    CHALLENGE_SECONDS_MIN,
+)
+from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .settings import (
+    MalformedSetting,
+    Misconfigured,
+    MissingSetting,
+    Place,
+    UnknownSetting,
+    WrongSettingType,
+    as_integer,
+    as_text,
+    read_document,
+    refuse_unknown,
+    shown,
+)
+
+VARIABLE_PREFIX = "FARTHING_HUB_"
+"""FARTHING_HUB_LISTEN_PORT overrides the key listen_port, and so on."""
+
+PROGRAMMES_MAX = 32
+"""A reading is matched against each programme; an agency runs a handful."""
+
+PASSWORD_BYTES_MAX = 1024
+"""A longer first line is not a password but another file."""
+
+SETTLE_ROWS_MAX = 256
+"""The contract's own limit on rows in one settlement (contracts/payment_channels.vy)."""
+
+_PORT_MAX = 65_535
+_DAY_SECONDS = 86_400
+_YEAR_SECONDS = 366 * _DAY_SECONDS
+_GROUP_OR_WORLD = stat.S_IRWXG | stat.S_IRWXO
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
+
+
+class NotLoopback(Misconfigured):
+    """An address that other machines could reach."""
+
+    code = "not-loopback"
+    remedy = "listen on 127.0.0.1 or ::1: other addresses are refused until TLS exists"
+
+
+class MissingFile(Misconfigured):
+    """A path where there is no file."""
+
+    code = "missing-file"
+    remedy = "create the file or correct the path; relative paths start at the configuration's"
+
+
+class NotAFolder(Misconfigured):
+    """A path of a folder where something else stands."""
+
+    code = "not-a-folder"
+    remedy = "choose another path, or move what stands there"
+
+
+class ExposedPassword(Misconfigured):
+    """A password file that others on this machine may read or change."""
+
+    code = "exposed-password"
+
+    def __init__(self, place: Place, path: Path, mode: int) -> None:
+        super().__init__(
+            place,
+            f"{path} has mode {stat.S_IMODE(mode):04o}, so other users may use it",
+            remedy=f"run: chmod 600 {path}",
+        )
+
+
+class UnusablePassword(Misconfigured):
+    """A password file without a password in it."""
+
+    code = "unusable-password"
+    remedy = f"write the password into its first line, at most {PASSWORD_BYTES_MAX} bytes of UTF-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubConfig:
+    """Everything a hub is told; paths are absolute, money is in µ¢, times in seconds.
+
+    A lane is settled once more than `settle_unsettled_ucent` of it is not on-chain, or once its
+    oldest unsettled payment is `settle_age_seconds` old. A block is confirmed when
+    `confirmations` more stand on it.
+    """
+
+    listen_host: str
+    listen_port: int
+    rpc_url: str
+    deployment_file: Path
+    data_dir: Path
+    account_keystore: Path
+    signer_keystore: Path
+    password_file: Path
+    programme_files: tuple[Path, ...]
+    challenge_seconds: int
+    challenge_blocks: int
+    deposit_ucent: int
+    settle_unsettled_ucent: int
+    settle_age_seconds: int
+    settle_rows_max: int
+    confirmations: int
+    rpc_timeout_seconds: int
+    connections_max: int
+    channels_max: int
+
+
+_Read = Callable[[Place, Any, Path], Any]
+"""Makes a checked value of a raw one; the path is the configuration's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row: how a key is read, its default as it would be written (None: it must be given)."""
+
+    read: _Read
+    default: Any
+    what: str
+
+
+def _whole(low: int, high: int) -> _Read:
+    def read(place: Place, raw: Any, _: Path) -> int:
+        return as_integer(place, raw, low=low, high=high)
+
+    return read
+
+
+def _host(place: Place, raw: Any, _: Path) -> str:
+    text = as_text(place, raw)
+    if text == "localhost":
+        return "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise NotLoopback(place, f"{shown(text)} is not a loopback address") from None
+    if not address.is_loopback:
+        raise NotLoopback(place, f"{text} can be reached from other machines")
+    return str(address)
+
+
+def _url(place: Place, raw: Any, _: Path) -> str:
+    """Check a URL; its text is not repeated in the error, as it may hold an access key."""
+    text = as_text(place, raw)
+    try:
+        parts = urlsplit(text)
+        is_usable = (
+            parts.scheme in ("http", "https")
+            and parts.hostname is not None
+            and (parts.port is None or parts.port > 0)
+            and not re.search(r"[\s\x00-\x1f]", text)
+        )
+        is_usable = is_usable and _is_host(parts.hostname or "")
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise MalformedSetting(
+            place,
+            "it is not the URL of a JSON-RPC endpoint",
+            remedy="write http:// or https://, a host and a port, such as http://127.0.0.1:8545",
+        )
+    return text
+
+
+def _is_host(text: str) -> bool:
+    return ":" in text or _HOST_NAME.fullmatch(text) is not None
+
+
+def _path(place: Place, raw: Any, folder: Path) -> Path:
+    text = as_text(place, raw, characters_max=4096)
+    if "\0" in text:
+        raise MalformedSetting(place, "a path cannot hold a null byte", remedy="correct the path")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise MalformedSetting(
+            place, f"{shown(text)} names no home folder", remedy="write the path without a tilde"
+        ) from None
+
+
+def _mode(path: Path) -> int:
+    """Return what stands at a path as in `stat`, or 0 if nothing does that we may see."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _file(place: Place, raw: Any, folder: Path) -> Path:
+    path = _path(place, raw, folder)
+    if not stat.S_ISREG(_mode(path)):
+        raise MissingFile(place, f"there is no file {shown(str(path), characters_max=300)}")
+    return path
+
+
+def _folder(place: Place, raw: Any, folder: Path) -> Path:
+    path = _path(place, raw, folder)
+    mode = _mode(path)
+    if mode and not stat.S_ISDIR(mode):
+        raise NotAFolder(place, f"{path} is not a folder")
+    return path
+
+
+def _password_file(place: Place, raw: Any, folder: Path) -> Path:
+    path = _file(place, raw, folder)
+    mode = _mode(path)
+    if os.name == "posix" and mode & _GROUP_OR_WORLD:
+        raise ExposedPassword(place, path, mode)
+    return path
+
+
+def _files(place: Place, raw: Any, folder: Path) -> tuple[Path, ...]:
+    if place.variable is not None and isinstance(raw, str):
+        raw = raw.split(os.pathsep)
+    if not isinstance(raw, list) or not 1 <= len(raw) <= PROGRAMMES_MAX:
+        raise WrongSettingType(
+            place,
+            f"{shown(raw)} is not a list of files",
+            remedy=f'write 1 to {PROGRAMMES_MAX} paths, such as ["city-block.toml"]',
+        )
+    return tuple(_file(place, item, folder) for item in raw)
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "listen_host": Setting(
+        read=_host, default="127.0.0.1", what="loopback address that wallets connect to"
+    ),
+    "listen_port": Setting(
+        read=_whole(0, _PORT_MAX), default=7171, what="its port; 0 takes any that is free"
+    ),
+    "rpc_url": Setting(read=_url, default=None, what="JSON-RPC endpoint of the chain"),
+    "deployment_file": Setting(
+        read=_file, default="deployment.json", what="record that `farthing deploy` wrote"
+    ),
+    "data_dir": Setting(
+        read=_folder, default="hub-data", what="folder of the hub's database; made if missing"
+    ),
+    "account_keystore": Setting(
+        read=_file, default=None, what="keystore v3 of the account that owns the hub's money"
+    ),
+    "signer_keystore": Setting(
+        read=_file, default=None, what="keystore v3 of the key that signs the hub's vouchers"
+    ),
+    "password_file": Setting(
+        read=_password_file, default=None, what="file with the keystores' password, mode 600"
+    ),
+    "programme_files": Setting(read=_files, default=None, what="programmes that the hub pays for"),
+    "challenge_seconds": Setting(
+        read=_whole(CHALLENGE_SECONDS_MIN, CHALLENGE_SECONDS_MAX),
+        default=_DAY_SECONDS,
+        what="time to answer a one-sided close, in channels that the hub opens",
+    ),
+    "challenge_blocks": Setting(
+        read=_whole(CHALLENGE_BLOCKS_MIN, CHALLENGE_BLOCKS_MAX),
+        default=1000,
+        what="the same in blocks: a close ends when both have passed",
+    ),
+    "deposit_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=UCENT_PER_UNIT,
+        what="what the hub puts into each channel that it opens",
+    ),
+    "settle_unsettled_ucent": Setting(
+        read=_whole(1, TRANSFERRED_MAX),
+        default=10 * UCENT_PER_CENT,
+        what="a lane is settled when more than this is not yet on-chain",
+    ),
+    "settle_age_seconds": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=3600,
+        what="or when its oldest unsettled payment is older than this",
+    ),
+    "settle_rows_max": Setting(
+        read=_whole(1, SETTLE_ROWS_MAX), default=100, what="lanes in one settling transaction"
+    ),
+    "confirmations": Setting(
+        read=_whole(0, 1000), default=0, what="blocks on top of one that make it count; 0 for QBFT"
+    ),
+    "rpc_timeout_seconds": Setting(
+        read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"
+    ),
+    "connections_max": Setting(
+        read=_whole(1, 100_000), default=1000, what="wallets connected at one time"
+    ),
+    "channels_max": Setting(
+        read=_whole(1, 1_000_000), default=10_000, what="open channels; bounds the hub's deposits"
+    ),
+}
+"""Every key that a file may hold, and the only ones."""
+
+
+def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
+    """Read a hub's configuration; raises a `Misconfigured`, changes nothing.
+
+    `environ` is the environment; of it only names with `VARIABLE_PREFIX` are read, and an unknown
+    one of those is an error too, as it is most often mistyped.
+    """
+    document = read_document(path)
+    folder = path.absolute().parent
+    refuse_unknown(document, (), document.values, SETTINGS)
+    variables = {VARIABLE_PREFIX + key.upper(): key for key in SETTINGS}
+    for name in environ:
+        if name.startswith(VARIABLE_PREFIX) and name not in variables:
+            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
+    values: dict[str, Any] = {}
+    for name, key in variables.items():
+        place = document.place(key)
+        raw = document.values.get(key, SETTINGS[key].default)
+        if name in environ:
+            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
+        if raw is None:
+            remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
+            raise MissingSetting(place, "it is missing", remedy=remedy)
+        values[key] = SETTINGS[key].read(place, raw, folder)
+    return HubConfig(**values)
+
+
+def read_password(path: Path) -> str:
+    """Return the first line of a password file; raises `UnusablePassword`.
+
+    The password is never part of an error or of `HubConfig`.
+    """
+    place = Place(file=str(path))
+    try:
+        with path.open("rb") as file:
+            line = file.readline(PASSWORD_BYTES_MAX + 2).rstrip(b"\r\n")
+        password = line.decode()
+    except OSError as error:
+        raise UnusablePassword(place, f"it cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UnusablePassword(place, "it is not UTF-8") from None
+    if not password or len(line) > PASSWORD_BYTES_MAX:
+        raise UnusablePassword(place, "its first line is empty or too long")
+    return password

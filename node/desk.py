@@ -1,0 +1,33 @@
+"""Where the hub's blocking chain calls run: reads side by side, transactions one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from .chain import Web3Chain
+
+READS_MAX = 4
+"""Threads that wait for the RPC; a node on the same machine is not faster with more."""
+
+Result = TypeVar("Result")
+
+
+class ChainDesk:
+    """Runs calls of the chain port in threads, so that the event loop never waits for HTTP."""
+
+    def __init__(self, chain: Web3Chain) -> None:
+        self._chain = chain
+        self._reads = trio.CapacityLimiter(READS_MAX)
+        self._sending = trio.Lock()
+
+    async def read(self, call: Callable[[Web3Chain], Result]) -> Result:
+        """Run a reading call; raises `ChainError`."""
+        return await trio.to_thread.run_sync(call, self._chain, limiter=self._reads)
+
+    async def send(self, call: Callable[[Web3Chain], Result]) -> Result:
+        """Run a sending call after all earlier ones have ended; raises `ChainError`."""
+        async with self._sending:
+            return await trio.to_thread.run_sync(call, self._chain)

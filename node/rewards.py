@@ -1,0 +1,153 @@
+"""From a submission of readings to payments: prices each record, once, under its programme."""
+
+from __future__ import annotations
+
+import secrets
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ..channels.client.ledger import Statement
+from ..channels.ids import Address
+from ..channels.messages import RecordOutcome
+from ..channels.receipt import ReceiptType, make_receipt
+from ..channels.senml_record import Record, record_commitment
+from ..channels.state import Moment
+from ..channels.voucher import Payment
+from .programme import (
+    REMEDIES,
+    Programme,
+    Reason,
+    Refused,
+    Rewarded,
+    nearest_taken,
+    price,
+)
+from .store import HubStore
+
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """A submission's records priced: outcomes in order, payments, and what to commit with them."""
+
+    outcomes: tuple[RecordOutcome, ...]
+    payments: tuple[Payment, ...]
+    statements: tuple[Statement, ...]
+    marks: tuple[tuple[str, str, Decimal, int], ...]
+    """Programme, quantity, time taken and µ¢ of each payment: what `undo` takes back."""
+
+
+class Rewards:
+    """Prices readings and remembers what was rewarded; forgets a pricing that was not paid."""
+
+    def __init__(self, store: HubStore, programmes: Sequence[Programme]) -> None:
+        self._store = store
+        self._programmes = tuple(programmes)
+        self._taken: dict[tuple[Address, str], list[Decimal]] = {}
+        self._spent = {p.id: store.spent_ucent(p.id) for p in self._programmes}
+
+    def price(
+        self, account: Address, submission: bytes, records: Sequence[Record], moment: Moment
+    ) -> Priced:
+        """Price every record of a submission by an account; call `undo` if it cannot be paid."""
+        outcomes: list[RecordOutcome] = []
+        payments: list[Payment] = []
+        statements: list[Statement] = []
+        marks: list[tuple[str, str, Decimal, int]] = []
+        for index, record in enumerate(records):
+            programme, priced = self._price_one(account, record, moment)
+            if isinstance(priced, Refused) or programme is None:
+                outcomes.append(_refused(priced))
+                continue
+            commitment = record_commitment(submission, index, record)
+            payments.append(_payment(programme, priced, record, commitment, moment))
+            outcomes.append(_paid(priced))
+            statements.append(self._take(account, priced.quantity, record.time))
+            statements.append(self._spend(programme.id, priced.amount_ucent))
+            marks.append((programme.id, priced.quantity, record.time, priced.amount_ucent))
+        return Priced(
+            outcomes=tuple(outcomes),
+            payments=tuple(payments),
+            statements=tuple(statements),
+            marks=tuple(marks),
+        )
+
+    def undo(self, account: Address, priced: Priced) -> None:
+        """Forget in memory what was priced and could not be paid; nothing of it is durable."""
+        for programme, quantity, taken, amount_ucent in priced.marks:
+            self._times(account, quantity).remove(taken)
+            self._spent[programme] -= amount_ucent
+
+    def _price_one(
+        self, account: Address, record: Record, moment: Moment
+    ) -> tuple[Programme | None, Rewarded | Refused]:
+        for programme in self._programmes:
+            tariff = programme.tariff_for(record.name)
+            if tariff is None:
+                continue
+            times = self._times(account, tariff.quantity)
+            priced = price(
+                programme,
+                record,
+                now=moment.now,
+                nearest=nearest_taken(times, record.time),
+                spent_ucent=self._spent[programme.id],
+            )
+            return programme, priced
+        reason = Reason.UNKNOWN_QUANTITY
+        return None, Refused(
+            code=reason.value,
+            text=f"no programme has a tariff for a sensor named {record.name}",
+            remedy=REMEDIES[reason],
+        )
+
+    def _times(self, account: Address, quantity: str) -> list[Decimal]:
+        key = (account, quantity)
+        if key not in self._taken:
+            self._taken[key] = self._store.rewarded(account, quantity)
+        return self._taken[key]
+
+    def _take(self, account: Address, quantity: str, taken: Decimal) -> Statement:
+        insort(self._times(account, quantity), taken)
+        return HubStore.remember_rewarded(account, quantity, taken)
+
+    def _spend(self, programme: str, amount_ucent: int) -> Statement:
+        self._spent[programme] += amount_ucent
+        return HubStore.remember_spent(programme, self._spent[programme])
+
+
+def _payment(
+    programme: Programme, priced: Rewarded, record: Record, commitment: bytes, moment: Moment
+) -> Payment:
+    fields = {
+        "amount": priced.amount_ucent,
+        "block": moment.head_block,
+        "at": moment.head_timestamp,
+        "programme": programme.id,
+        "programme_hash": programme.hash,
+        "quantity": priced.quantity,
+        "taken": priced.taken,
+        "reading": commitment,
+    }
+    if record.original is not None:
+        fields["original"] = record.original
+    receipt = make_receipt(ReceiptType.REWARD, fields, salt=secrets.token_bytes(SALT_BYTES))
+    return Payment(amount_ucent=priced.amount_ucent, receipt=receipt)
+
+
+def _paid(priced: Rewarded) -> RecordOutcome:
+    return RecordOutcome(amount_ucent=priced.amount_ucent, nonce=0, code="", text="", what_to_do="")
+
+
+def _refused(priced: Rewarded | Refused) -> RecordOutcome:
+    if not isinstance(priced, Refused):
+        raise TypeError("only a refusal becomes a refused outcome")
+    return refused_outcome(priced.code, priced.text, priced.remedy)
+
+
+def refused_outcome(code: str, text: str, what_to_do: str) -> RecordOutcome:
+    """Return the outcome of a record that is not paid for."""
+    return RecordOutcome(amount_ucent=0, nonce=0, code=code, text=text, what_to_do=what_to_do)

@@ -1,0 +1,140 @@
+"""The same bytes come out of our hand-written EIP-712 and of eth-account's generic encoder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+
+from farthing.channels import eip712
+from farthing.channels.eip712 import Domain
+from farthing.channels.hashing import keccak256
+from farthing.channels.ids import address_from_hex
+from farthing.channels.signing import Signer, recover
+
+RECORD = json.loads(
+    (Path(__file__).parent / "vectors" / "signed_types.json").read_text(encoding="utf-8")
+)
+VECTORS = RECORD["vectors"]
+SECRETS = {address: bytes.fromhex(key[2:]) for address, key in RECORD["secrets"].items()}
+KINDS = ("Voucher", "Withdrawal", "Close", "StartClose", "Authenticate")
+
+# Our digest function of each type, and our name of each signed field.
+DIGESTS = {
+    "Voucher": (eip712.voucher_digest, {"transferred": "transferred_ucent"}),
+    "Withdrawal": (eip712.withdrawal_digest, {"total": "total_ucent"}),
+    "Close": (
+        eip712.close_digest,
+        {"transferredA": "transferred_a_ucent", "transferredB": "transferred_b_ucent"},
+    ),
+    "StartClose": (eip712.start_close_digest, {}),
+    "Authenticate": (
+        eip712.authenticate_digest,
+        {"dialerNonce": "dialer_nonce", "listenerNonce": "listener_nonce"},
+    ),
+}
+TYPE_TEXTS = {
+    "EIP712Domain": eip712.DOMAIN_TYPE,
+    "Voucher": eip712.VOUCHER_TYPE,
+    "Withdrawal": eip712.WITHDRAWAL_TYPE,
+    "Close": eip712.CLOSE_TYPE,
+    "StartClose": eip712.START_CLOSE_TYPE,
+    "Authenticate": eip712.AUTHENTICATE_TYPE,
+}
+
+
+def unhex(text):
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def domain_of(vector):
+    domain = vector["domain"]
+    assert (domain["name"], domain["version"]) == (eip712.DOMAIN_NAME, eip712.DOMAIN_VERSION)
+    return Domain(
+        chain_id=int(domain["chainId"]), contract=address_from_hex(domain["verifyingContract"])
+    )
+
+
+def our_digest(vector):
+    digest, names = DIGESTS[vector["type"]]
+    kinds = {member["name"]: member["type"] for member in RECORD["types"][vector["type"]]}
+    values = {
+        names.get(name, name): int(value) if kinds[name].startswith("uint") else unhex(value)
+        for name, value in vector["message"].items()
+    }
+    return digest(domain_of(vector).separator(), **values)
+
+
+def native(kind, message):
+    kinds = {member["name"]: member["type"] for member in RECORD["types"][kind]}
+    return {
+        name: int(value) if kinds[name].startswith("uint") else value
+        for name, value in message.items()
+    }
+
+
+def eth_accounts(vector):
+    kind = vector["type"]
+    return encode_typed_data(
+        full_message={
+            "types": {name: RECORD["types"][name] for name in ("EIP712Domain", kind)},
+            "primaryType": kind,
+            "domain": native("EIP712Domain", vector["domain"]),
+            "message": native(kind, vector["message"]),
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", TYPE_TEXTS)
+def test_each_types_text_is_that_of_its_members(kind):
+    members = ",".join(f"{m['type']} {m['name']}" for m in RECORD["types"][kind])
+    assert TYPE_TEXTS[kind] == f"{kind}({members})"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_digests_are_those_of_the_vectors(kind):
+    chosen = [vector for vector in VECTORS if vector["type"] == kind]
+    assert len(chosen) >= 15
+    for vector in chosen:
+        assert domain_of(vector).separator() == unhex(vector["domain_separator"])
+        assert our_digest(vector) == unhex(vector["digest"]), vector["message"]
+        assert our_digest(vector) == keccak256(
+            b"\x19\x01" + unhex(vector["domain_separator"]) + unhex(vector["struct_hash"])
+        )
+
+
+def test_our_signatures_are_those_of_the_vectors():
+    signers = {address: Signer(secret) for address, secret in SECRETS.items()}
+    for vector in VECTORS:
+        signer = signers[vector["signer"]]
+        assert signer.address == address_from_hex(vector["signer"])
+        assert signer.sign_digest(our_digest(vector)) == unhex(vector["signature"])
+        assert recover(our_digest(vector), unhex(vector["signature"])) == signer.address
+
+
+def test_the_vectors_are_those_that_eth_account_makes():
+    for vector in VECTORS:
+        encoded = eth_accounts(vector)
+        assert encoded.header == unhex(vector["domain_separator"])
+        assert encoded.body == unhex(vector["struct_hash"])
+    some = VECTORS[0]
+    signature = unhex(some["signature"])
+    assert Account.recover_message(eth_accounts(some), signature=signature) == some["signer"]
+
+
+def test_no_two_messages_have_the_same_digest():
+    contents = {json.dumps((v["type"], v["domain"], v["message"])) for v in VECTORS}
+    assert len({v["digest"] for v in VECTORS}) == len(contents)
+
+
+def test_every_field_has_its_bounds_among_the_vectors():
+    for kind in KINDS:
+        for member in RECORD["types"][kind]:
+            seen = {v["message"][member["name"]] for v in VECTORS if v["type"] == kind}
+            if member["type"].startswith("uint"):
+                bits = int(member["type"].removeprefix("uint"))
+                assert {"0", "1", str(2**bits - 1)} <= seen
+            else:
+                size = 20 if member["type"] == "address" else 32
+                assert {"0x" + "00" * size, "0x" + "ff" * size} <= seen
