@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .errors import PeerError
 from .events import (
     AskedClose,
     CloseSigned,
@@ -15,7 +16,7 @@ from .events import (
     VerifyClose,
 )
 from .messages import CloseAccept, CloseOffer, CloseRequest
-from .refusals import NotNow, OutOfTurn
+from .refusals import NotNow, OutOfTurn, refuse, say, stale_view
 from .state import (
     OFFER_SECONDS,
     OFFER_SECONDS_MAX,
@@ -26,31 +27,63 @@ from .state import (
     Moment,
     SignedClose,
 )
+from .terms import Side
 
 
-def asked_close(state: Channel, _: AskedClose, __: Moment) -> Step:
+class OfferLifetime(PeerError):
+    """A close offer that is dead already, or would freeze the channel for too long."""
+
+    code = "offer-lifetime"
+    remedy = f"let an offer expire within {OFFER_SECONDS_MAX} s of chain time, and ask again"
+
+    def __init__(self, expires: int, head_timestamp: int) -> None:
+        super().__init__(
+            f"the offered close expires at {expires} and the chain's time is {head_timestamp}"
+        )
+        self.expires = expires
+        self.head_timestamp = head_timestamp
+
+
+def asked_close(state: Channel, _: AskedClose, moment: Moment) -> Step:
     """Make no further payment, and ask the peer for a close as soon as all is acknowledged."""
-    state = replace(state, we_want_close=True)
-    return Step(state=state, effects=request_if_quiet(state))
+    return close_if_quiet(replace(state, we_want_close=True), moment)
 
 
-def request_if_quiet(state: Channel) -> tuple[Send, ...]:
-    """Ask for the offer once the peer has acknowledged all we paid, so that totals will match."""
-    if state.we_want_close and state.link is Link.LIVE and state.sent.quiet and not state.close:
-        return (Send(message=CloseRequest(channel=state.id)),)
-    return ()
+def close_if_quiet(state: Channel, moment: Moment) -> Step:
+    """Once the peer has acknowledged all we paid, offer the close it asked for, or ask for one.
+
+    Only then will both totals match. Where both sides want to close, A offers and B asks: two
+    offers that cross would freeze both sides and close nothing.
+    """
+    if state.link is not Link.LIVE or not state.sent.quiet:
+        return Step(state=state)
+    if state.close is not None or state.offering is not None:
+        return Step(state=state)
+    if state.peer_wants_close and not (state.we_want_close and state.side is Side.B):
+        return _offer(state, moment)
+    if state.we_want_close:
+        request = Send(message=CloseRequest(channel=state.id))
+        return Step(state=state, effects=(request,))
+    return Step(state=state)
 
 
 def on_close_request(state: Channel, _: CloseRequest, moment: Moment) -> Step:
-    """Make no further payment, and offer the close once nothing is in flight."""
-    return offer_if_quiet(replace(state, peer_wants_close=True), moment)
+    """Make no further payment, and offer the close once nothing is in flight.
+
+    A peer that asks while our offer stands has not received it, so it is sent again.
+    """
+    if state.close is None:
+        return close_if_quiet(replace(state, peer_wants_close=True), moment)
+    if state.close.theirs is None:
+        return Step(state=state, effects=(_offer_message(state, state.close),))
+    return say(state, NotNow(state.phase, "CloseRequest"))
 
 
-def offer_if_quiet(state: Channel, moment: Moment) -> Step:
-    """Offer the close the peer asked for, once nothing is in flight on either lane."""
-    if not state.peer_wants_close or state.link is not Link.LIVE:
-        return Step(state=state)
-    if not state.sent.quiet or state.received.unverified or state.close is not None:
+def _offer(state: Channel, moment: Moment) -> Step:
+    stale = stale_view(state, moment)
+    if stale is not None:
+        return refuse(state, stale)
+    if state.received.unverified:
         return Step(state=state)
     total_a, total_b = state.totals_ab()
     terms = CloseTerms(
@@ -62,7 +95,11 @@ def offer_if_quiet(state: Channel, moment: Moment) -> Step:
 
 
 def on_close_offer(state: Channel, message: CloseOffer, moment: Moment) -> Step:
-    """Check an offer against our own newest vouchers; raises `OutOfTurn` where they differ."""
+    """Check an offer against our own newest vouchers; raises `OutOfTurn` where they differ.
+
+    An offer that lives too long or not at all may come from a view that lags: it is refused, and
+    once it is dead the peer shows its vouchers again and we ask for another.
+    """
     terms = CloseTerms(
         transferred_a_ucent=message.transferred_a_ucent,
         transferred_b_ucent=message.transferred_b_ucent,
@@ -72,10 +109,13 @@ def on_close_offer(state: Channel, message: CloseOffer, moment: Moment) -> Step:
         raise OutOfTurn("the peer offers a close that was not asked for")
     if (terms.transferred_a_ucent, terms.transferred_b_ucent) != state.totals_ab():
         raise OutOfTurn("the offered close does not match our newest vouchers")
-    if not moment.head_timestamp < terms.expires <= moment.head_timestamp + OFFER_SECONDS_MAX:
-        raise OutOfTurn(f"the offered close expires outside the next {OFFER_SECONDS_MAX} s")
     if not state.sent.quiet or state.received.unverified:
         raise OutOfTurn("the peer offers a close while payments are in flight")
+    stale = stale_view(state, moment)
+    if stale is not None:
+        return refuse(state, stale)
+    if not moment.head_timestamp < terms.expires <= moment.head_timestamp + OFFER_SECONDS_MAX:
+        return say(state, OfferLifetime(terms.expires, moment.head_timestamp))
     return Step(state=state, effects=(VerifyClose(terms=terms, signature=message.signature),))
 
 
@@ -86,14 +126,20 @@ def on_close_signed(state: Channel, event: CloseSigned, moment: Moment) -> Step:
     if state.offering != event.terms:
         raise NotNow(state.phase, "a signature on a close that is not being offered")
     close = SignedClose(terms=event.terms, ours=event.signature)
-    offer = CloseOffer(
-        channel=state.id,
-        transferred_a_ucent=event.terms.transferred_a_ucent,
-        transferred_b_ucent=event.terms.transferred_b_ucent,
-        expires=event.terms.expires,
-        signature=event.signature,
+    offer = _offer_message(state, close)
+    return Step(state=replace(state, offering=None, close=close), effects=(offer,))
+
+
+def _offer_message(state: Channel, close: SignedClose) -> Send:
+    return Send(
+        message=CloseOffer(
+            channel=state.id,
+            transferred_a_ucent=close.terms.transferred_a_ucent,
+            transferred_b_ucent=close.terms.transferred_b_ucent,
+            expires=close.terms.expires,
+            signature=close.ours,
+        )
     )
-    return Step(state=replace(state, offering=None, close=close), effects=(Send(message=offer),))
 
 
 def _accept_close(state: Channel, event: CloseSigned, checked: SignedClose, moment: Moment) -> Step:
@@ -121,6 +167,8 @@ def on_close_accept(state: Channel, message: CloseAccept, _: Moment) -> Step:
     )
     if close is None or close.terms != terms:
         raise OutOfTurn("the peer accepts a close that was not offered")
+    if close.theirs is not None:
+        return Step(state=state)  # a repeat: it is submitted already, and again if need be
     return Step(state=state, effects=(VerifyClose(terms=terms, signature=message.signature),))
 
 
@@ -132,15 +180,27 @@ def on_close_verified(state: Channel, event: CloseVerified, moment: Moment) -> S
             state=replace(state, offering=event.terms, checking=checked),
             effects=(SignClose(terms=event.terms),),
         )
+    if state.close.terms != event.terms:
+        raise NotNow(state.phase, "a verification of another close than the one signed")
     close = replace(state.close, theirs=event.signature, submitted_at=moment.head_timestamp)
     return Step(state=replace(state, close=close), effects=(SubmitClose(close=close),))
 
 
 def drop_dead_close(state: Channel) -> Channel:
-    """Forget a close only when a confirmed block after its expiry shows it did not happen."""
+    """Forget a close only when a confirmed block after its expiry shows it did not happen.
+
+    The peer may have been refused meanwhile, or may still want to close: it is shown our vouchers.
+    """
     close = state.close
     if close is None or state.chain is None or state.chain.timestamp <= close.terms.expires:
         return state
     if state.chain.status is ChainStatus.CLOSED:
         return state
-    return replace(state, close=None, we_want_close=False, peer_wants_close=False)
+    return replace(
+        state,
+        close=None,
+        we_want_close=False,
+        peer_wants_close=False,
+        refusing=True,
+        asked_again=False,
+    )

@@ -12,6 +12,8 @@ from .ids import (
     WORD_BYTES,
     Address,
     ChannelId,
+    ChecksumMismatch,
+    MalformedHex,
     address_from_hex,
     address_to_hex,
     bytes_from_hex,
@@ -73,18 +75,18 @@ class Deployment:
         """Read the record; raises `MalformedDeployment`, which names the field."""
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MalformedDeployment(f"the deployment record is not JSON ({error})") from None
         if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
             raise MalformedDeployment(f"the deployment record has no version {RECORD_VERSION}")
         return cls(
             chain_id=_number(record, "chain_id"),
-            genesis_hash=bytes_from_hex(_text(record, "genesis_hash"), WORD_BYTES, what="hash"),
+            genesis_hash=_word(record, "genesis_hash"),
             block=_number(record, "block"),
-            city_credit=address_from_hex(_text(record, "city_credit")),
-            member_registry=address_from_hex(_text(record, "member_registry")),
-            payment_channels=address_from_hex(_text(record, "payment_channels")),
-            deployment=bytes_from_hex(_text(record, "deployment"), WORD_BYTES, what="deployment"),
+            city_credit=_address(record, "city_credit"),
+            member_registry=_address(record, "member_registry"),
+            payment_channels=_address(record, "payment_channels"),
+            deployment=_word(record, "deployment"),
         )
 
 
@@ -100,3 +102,17 @@ def _text(record: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise MalformedDeployment(f"{key!r} of the deployment record is missing or not a text")
     return value
+
+
+def _word(record: dict[str, Any], key: str) -> bytes:
+    try:
+        return bytes_from_hex(_text(record, key), WORD_BYTES, what=key)
+    except MalformedHex as error:
+        raise MalformedDeployment(f"{error.text} in the deployment record") from error
+
+
+def _address(record: dict[str, Any], key: str) -> Address:
+    try:
+        return address_from_hex(_text(record, key))
+    except (MalformedHex, ChecksumMismatch) as error:
+        raise MalformedDeployment(f"{key!r} of the deployment record: {error.text}") from error

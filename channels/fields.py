@@ -93,5 +93,9 @@ def decode_text(item: Any) -> str:
 
 
 def encode_text(value: str) -> bytes:
-    """Write a text, cut to its bound at a character's end."""
-    return value.encode()[:TEXT_BYTES_MAX].decode(errors="ignore").encode()
+    """Write a text, cut to its bound at a character's end.
+
+    A lone surrogate, which JSON allows in a peer's text that we quote, becomes a question mark.
+    """
+    encoded = value.encode(errors="replace")
+    return encoded[:TEXT_BYTES_MAX].decode(errors="ignore").encode()

@@ -38,11 +38,12 @@ def bytes_from_hex(text: str, size: int, *, what: str) -> bytes:
     if not text.startswith("0x") or len(text) != 2 + 2 * size:
         raise MalformedHex(f"{what} {text[:80]!r} is not {size} bytes of hex", remedy=remedy)
     try:
-        return bytes.fromhex(text[2:])
+        value = bytes.fromhex(text[2:])
     except ValueError:
-        raise MalformedHex(
-            f"{what} {text[:80]!r} holds characters that are not hex", remedy=remedy
-        ) from None
+        value = b""
+    if len(value) != size:  # also where spaces stand between the digits: fromhex skips them
+        raise MalformedHex(f"{what} {text[:80]!r} holds characters that are not hex", remedy=remedy)
+    return value
 
 
 def address_from_hex(text: str) -> Address:

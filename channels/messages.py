@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import rlp
-from rlp.exceptions import RLPException
 
 from .errors import FarthingError, PeerError
 from .fields import (
@@ -28,6 +27,7 @@ from .fields import (
 )
 from .ids import ADDRESS_BYTES, WORD_BYTES, Address, ChannelId
 from .packed import pack_ack, pack_update, unpack_ack, unpack_update
+from .rlp_items import read_list
 from .voucher import SIGNATURE_BYTES, LaneTotal, Payment
 
 PROTOCOL_VERSION = 1
@@ -469,11 +469,8 @@ def encode_message(message: Message) -> bytes:
 
 def decode_message(payload: bytes) -> Message:
     """Read the payload of one frame; raises `MalformedMessage` or `UnknownMessage`."""
-    try:
-        items = rlp.decode(payload)
-    except (RLPException, RecursionError, ValueError, TypeError, IndexError):
-        raise MalformedMessage("a frame does not hold canonical RLP") from None
-    if not isinstance(items, list) or not items:
+    items = read_list(payload)
+    if not items:
         raise MalformedMessage("a frame does not hold a list with a message number")
     number_bytes = need_bytes(items[0])
     if len(number_bytes) != 1 or number_bytes == b"\0":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 
 from .errors import PeerError
+from .frames import FRAME_BYTES_MAX
 from .ids import ChannelId
 from .receipt import Receipt, ReceiptType
 from .voucher import Payment
@@ -21,6 +22,8 @@ _HEAD = struct.Struct(">32sQ65sH")
 _PAYMENT = struct.Struct(">12sBH32s")
 _ACK = struct.Struct(">32sQ32s")
 PAYMENT_OVERHEAD_BYTES = _PAYMENT.size
+UPDATE_PAYMENT_BYTES_MAX = FRAME_BYTES_MAX - 1024
+"""Room for an update's payments in one frame, less its head and RLP's prefixes."""
 
 
 class MalformedRecord(PeerError):
@@ -28,6 +31,17 @@ class MalformedRecord(PeerError):
 
     code = "malformed-record"
     remedy = "compare the record with docs/protocol.md"
+
+
+def payment_bytes(payment: Payment) -> int:
+    """How many bytes a payment takes in an update."""
+    return PAYMENT_OVERHEAD_BYTES + len(payment.receipt.cbor)
+
+
+def fits_one_update(payments: tuple[Payment, ...]) -> bool:
+    """Whether one update can hold these payments."""
+    room = UPDATE_PAYMENT_BYTES_MAX
+    return len(payments) <= PAYMENTS_MAX and sum(map(payment_bytes, payments)) <= room
 
 
 def pack_update(
@@ -48,6 +62,8 @@ def unpack_update(record: bytes) -> tuple[ChannelId, int, bytes, tuple[Payment, 
     if len(record) < _HEAD.size:
         raise MalformedRecord(f"an update of {len(record)} bytes is too short")
     channel, first_nonce, signature, count = _HEAD.unpack_from(record)
+    if first_nonce < 1:
+        raise MalformedRecord("an update begins at payment 0; the first one is 1")
     if not 1 <= count <= PAYMENTS_MAX:
         raise MalformedRecord(f"an update with {count} payments is outside 1..{PAYMENTS_MAX}")
     payments: list[Payment] = []

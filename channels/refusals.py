@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .errors import LocalError, PeerError
-from .state import Phase
+from dataclasses import replace
+
+from .errors import FarthingError, LocalError, PeerError
+from .events import Send, Step
+from .messages import Error
+from .state import STALE_DIVISOR, Channel, Moment, Phase
 
 _ADVICE: dict[Phase, str] = {
     Phase.STOPPED: "look at the channel's reason for stopping before anything else",
@@ -45,6 +49,13 @@ class InsufficientBalance(LocalError):
         self.available_ucent = available_ucent
 
 
+class NothingToPay(LocalError):
+    """A payment order without payments."""
+
+    code = "nothing-to-pay"
+    remedy = "name at least one payment"
+
+
 class TooManyUnacknowledged(LocalError):
     """The peer has not yet acknowledged what was sent; more would raise what is at stake."""
 
@@ -64,5 +75,25 @@ class StaleView(LocalError):
     """The confirmed chain view is too old to accept money on (rule 4)."""
 
     code = "stale-view"
-    remedy = "wait until the chain can be read again; the payment is resent then"
+    remedy = "wait until the chain can be read again; what was refused is asked for then"
     retryable = True
+
+
+def stale_view(state: Channel, moment: Moment) -> StaleView | None:
+    """Why nothing is accepted or co-signed now, or None where the chain view is young enough."""
+    limit_seconds = state.terms.challenge_seconds // STALE_DIVISOR
+    age_seconds = moment.view_age_seconds()
+    if age_seconds > limit_seconds:
+        return StaleView(f"the chain view is {age_seconds} s old, over the {limit_seconds} allowed")
+    return None
+
+
+def say(state: Channel, error: FarthingError) -> Step:
+    """Take nothing and tell the peer why."""
+    message = Error(code=error.code, channel=state.id, text=error.text, what_to_do=error.what_to_do)
+    return Step(state=state, effects=(Send(message=message),))
+
+
+def refuse(state: Channel, error: FarthingError) -> Step:
+    """Take nothing for now; once it can be taken we show our vouchers, and the peer repeats it."""
+    return say(replace(state, refusing=True, asked_again=False), error)

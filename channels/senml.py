@@ -15,7 +15,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from enum import IntEnum
 from typing import Any
 
-from .senml_cbor import Pairs, read_cbor
+from .senml_cbor import DEPTH_MAX, Pairs, read_cbor
 from .senml_errors import (
     DuplicateField,
     MalformedName,
@@ -71,6 +71,10 @@ RECORDS_MAX = 64
 
 _VERSIONS = (VERSION_BASE, VERSION_SECONDARY_UNITS)
 _ZERO = Decimal(0)
+_NESTING = re.compile(r'"(?:[^"\\]|\\.?)*"?|[\[\]{}]', re.DOTALL)
+"""Strings, closed or not, so that brackets in them do not count, and brackets."""
+
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _BASE64 = re.compile(r"[-A-Za-z0-9_]*")
 
 _EXACT = Context(prec=512, traps=[Inexact, InvalidOperation, Overflow])
@@ -118,10 +122,21 @@ def _json_number(text: str) -> Decimal:
         return Decimal("Infinity")
 
 
+def _check_depth(text: str) -> None:
+    """Refuse what is nested so deeply that the parser, which recurses, could run out of stack."""
+    depth = 0
+    for token in _NESTING.finditer(text):
+        depth += _STEPS.get(token[0], 0)
+        if depth > DEPTH_MAX:
+            raise NotJson(f"values are nested deeper than {DEPTH_MAX}")
+
+
 def _read_json(data: bytes) -> object:
     try:
+        text = data.decode()
+        _check_depth(text)
         return json.loads(
-            data.decode(),
+            text,
             parse_float=_json_number,
             parse_int=_json_number,
             parse_constant=_json_number,
@@ -129,8 +144,6 @@ def _read_json(data: bytes) -> object:
         )
     except UnicodeDecodeError as error:
         raise NotJson(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise NotJson("the text is nested far too deeply") from None
     except ValueError as error:
         raise NotJson(f"the text is not JSON ({error})") from None
 

@@ -148,7 +148,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """A channel as one party sees it."""
+    """A channel as one party sees it.
+
+    `refusing` holds from a refusal until the peer repeats what was refused: what it sends in
+    between has a gap. `asked_again` says that we have shown our vouchers since, so that it repeats.
+    """
 
     id: ChannelId
     terms: Terms
@@ -159,6 +163,7 @@ class Channel:
     received: ReceivedLane = field(default_factory=ReceivedLane)
     fresh_boot: bool = True
     refusing: bool = False
+    asked_again: bool = False
     we_want_close: bool = False
     peer_wants_close: bool = False
     offering: CloseTerms | None = None

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import click
 
+# \b keeps the lines as they are.
+_CHECK_EPILOG = """
+Exit codes: 0 it ties out, 1 it differs and the findings say in what, 2 it could not tell.
+
+\b
+Example:
+  farthing audit check --rpc http://127.0.0.1:8545 --deployment deployment.json \\
+    --receipts hub.jsonl --receipts wallet.jsonl
+"""
+
 
 @click.group()
 def audit() -> None:
     """Check the chain's settlements against the receipts, trusting no hub."""
 
 
-@audit.command(
-    epilog="Exit code: 0 it ties out, 1 it differs (the findings say in what), 2 it could not tell."
-)
+@audit.command(epilog=_CHECK_EPILOG)
 @click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint to read.")
 @click.option(
     "--deployment",
@@ -49,15 +57,10 @@ def check(
     block: int | None,
     as_json: bool,
 ) -> None:
-    r"""Tie out deposits, payouts, settlements and memberships with the receipts.
+    """Tie out deposits, payouts, settlements and memberships with the receipts.
 
     It works from the chain and the receipts alone, and checks first that both the chain and the
     contracts are those of the deployment.
-
-    \b
-    Example:
-      farthing audit check --rpc http://127.0.0.1:8545 \
-        --deployment deployment.json --receipts hub.jsonl --receipts wallet.jsonl
     """
     # Here, not above: `--help` needs no HTTP client.
     from ..node.audit.audit import check as run  # noqa: PLC0415

@@ -159,6 +159,11 @@ struct PackedRow:
     r: uint256
     s: uint256
 
+struct Signature:
+    r: uint256
+    s: uint256
+    v: uint256
+
 struct Lane:
     transferred: uint256
     deposit: uint256
@@ -359,11 +364,12 @@ def settle(rows: DynArray[SettleRow, SETTLE_ROWS_MAX]):
     domain: bytes32 = self._domain_separator()
     for i: uint256 in range(len(rows), bound=SETTLE_ROWS_MAX):
         row: SettleRow = rows[i]
-        reason: uint8 = self._row_refusal(row)
+        sig: Signature = self._split(row.signature)
+        reason: uint8 = self._row_refusal(row, sig)
         if reason != 0:
             log RowSkipped(index=i, channel=self._channel_id(row.terms), reason=reason)
             continue
-        self._settle(i, self._packed(row), domain)
+        self._settle(i, self._packed(row, sig), domain)
 
 
 @external
@@ -625,29 +631,24 @@ def _digest(struct_hash: bytes32, domain: bytes32) -> bytes32:
 
 @internal
 @pure
-def _split(signature: Bytes[65]) -> (uint256, uint256, uint256):
-    # r, s and v, or zeros unless the signature has 65 bytes, a low s and a v of 27 or 28.
+def _split(signature: Bytes[65]) -> Signature:
+    # Zeros unless the signature is of the one format: 65 bytes, a low s, a v of 27 or 28.
     if len(signature) != 65:
-        return 0, 0, 0
+        return empty(Signature)
     r: uint256 = extract32(signature, 0, output_type=uint256)
     s: uint256 = extract32(signature, 32, output_type=uint256)
     v: uint256 = extract32(signature, 33, output_type=uint256) & 255
     if s > _S_MAX or (v != 27 and v != 28):
-        return 0, 0, 0
-    return r, s, v
+        return empty(Signature)
+    return Signature(r=r, s=s, v=v)
 
 
 @internal
 @pure
 def _recover(digest: bytes32, signature: Bytes[65]) -> address:
     # The empty address for anything that is no signature in the one format.
-    r: uint256 = 0
-    s: uint256 = 0
-    v: uint256 = 0
-    r, s, v = self._split(signature)
-    if v == 0:
-        return empty(address)
-    return ecrecover(digest, v, r, s)
+    sig: Signature = self._split(signature)
+    return ecrecover(digest, sig.v, sig.r, sig.s)
 
 
 @internal
@@ -779,7 +780,7 @@ def _deposit(channel: bytes32, row: DepositRow) -> uint8:
 
 @internal
 @pure
-def _row_refusal(row: SettleRow) -> uint8:
+def _row_refusal(row: SettleRow, sig: Signature) -> uint8:
     # 0, or why this row cannot be packed.
     if row.lane > 1:
         return LANE_RANGE
@@ -787,24 +788,14 @@ def _row_refusal(row: SettleRow) -> uint8:
         return NONCE_RANGE
     if row.transferred > _TRANSFERRED_MAX:
         return TOTAL_RANGE
-    if len(row.signature) != 0:
-        r: uint256 = 0
-        s: uint256 = 0
-        v: uint256 = 0
-        r, s, v = self._split(row.signature)
-        if v == 0:
-            return BAD_SIGNATURE
+    if len(row.signature) != 0 and sig.v == 0:
+        return BAD_SIGNATURE
     return 0
 
 
 @internal
 @pure
-def _packed(row: SettleRow) -> PackedRow:
-    r: uint256 = 0
-    s: uint256 = 0
-    v: uint256 = 0
-    if len(row.signature) != 0:
-        r, s, v = self._split(row.signature)
+def _packed(row: SettleRow, sig: Signature) -> PackedRow:
     return PackedRow(
         terms=[
             convert(row.terms.account_a, uint256),
@@ -815,16 +806,14 @@ def _packed(row: SettleRow) -> PackedRow:
             convert(row.terms.challenge_blocks, uint256),
             convert(row.terms.sequence, uint256),
         ],
-        statement=(
-            (v << _V_SHIFT)
-            | (row.lane << _LANE_SHIFT)
-            | (row.nonce << _NONCE_SHIFT)
-            | row.transferred
-        ),
+        statement=(sig.v << _V_SHIFT)
+        | (row.lane << _LANE_SHIFT)
+        | (row.nonce << _NONCE_SHIFT)
+        | row.transferred,
         history=row.history,
         conditions=row.conditions,
-        r=r,
-        s=s,
+        r=sig.r,
+        s=sig.s,
     )
 
 

@@ -12,6 +12,7 @@ from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 from eth_account.signers.local import LocalAccount
 
 from ..channels.ids import Address, address_from_hex, address_to_hex
+from ..channels.signing import Signer
 from .errors import BadSetting
 
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -53,3 +54,8 @@ def dev_accounts(count: int = ACCOUNTS_DEFAULT) -> tuple[DevAccount, ...]:
         address = address_from_hex(Account.from_key(key).address)
         accounts.append(DevAccount(index=index, address=address, private_key=bytes(key)))
     return tuple(accounts)
+
+
+def development_signer(index: int) -> Signer:
+    """Return one of the accounts as a signer of our own; raises `BadSetting`."""
+    return Signer(dev_accounts(index + 1)[index].private_key)

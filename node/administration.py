@@ -17,7 +17,7 @@ from ..channels.ids import ZERO_WORD, Address
 from ..channels.signing import Signer
 from ..contracts.artifacts import load
 from .chain import MemberStatus
-from .sender import Sender, asking, checksum
+from .sender import Sender, TransactionFailed, asking, checksum
 
 MEMBER_ROWS_MAX = 100
 """Members in one transaction: well under a block's gas."""
@@ -116,9 +116,10 @@ def _raw(text: str) -> Address:
 class Administrator:
     """A registrar's or treasury's transactions under one deployment; raises `ChainError`."""
 
-    def __init__(self, web3: Web3, deployment: Deployment, signer: Signer) -> None:
+    def __init__(self, web3: Web3, deployment: Deployment, signer: Signer | None) -> None:
+        """Take the key that sends; without one, only reading works."""
         self._web3 = web3
-        self._sender = Sender(web3, signer, deployment.chain_id)
+        self._sender_or_none = None if signer is None else Sender(web3, signer, deployment.chain_id)
         self._registry = web3.eth.contract(
             address=checksum(deployment.member_registry),
             abi=cast("Any", load("member_registry").abi),
@@ -126,6 +127,12 @@ class Administrator:
         self._credit = web3.eth.contract(
             address=checksum(deployment.city_credit), abi=cast("Any", load("city_credit").abi)
         )
+
+    @property
+    def _sender(self) -> Sender:
+        if self._sender_or_none is None:
+            raise TransactionFailed("no key was given to sign with")
+        return self._sender_or_none
 
     def set_members(self, rows: Sequence[Registration]) -> list[int]:
         """Register or change members, in as few transactions as fit; returns their blocks."""
@@ -169,9 +176,23 @@ class Administrator:
         call = self._credit.functions.mint(checksum(to), amount_ucent, funding_reference)
         return self._sender.send("minting credit", call)["blockNumber"]
 
+    def balance_ucent(self, account: Address) -> int:
+        """Return an account's credit outside channels, in µ¢."""
+        with asking("reading a balance"):
+            return int(self._credit.functions.balanceOf(checksum(account)).call())
+
     def admit(self, accounts: Sequence[Address]) -> bool:
-        """Add accounts to the node's allowlist (Besu's `perm_*`); False where it has none."""
-        answer = self._web3.provider.make_request(
-            cast("Any", "perm_addAccountsToAllowlist"), [[checksum(a) for a in accounts]]
-        )
-        return "error" not in answer
+        """Have the node take these accounts' transactions (Besu's `perm_*`).
+
+        Returns whether its allowlist holds them now; False where it has none that can be changed.
+        """
+        listed = self._allowlist("perm_getAccountsAllowlist", [])
+        if not isinstance(listed, list):
+            return False
+        known = {str(entry).lower() for entry in listed}
+        missing = [checksum(a) for a in accounts if checksum(a).lower() not in known]
+        return not missing or self._allowlist("perm_addAccountsToAllowlist", [missing]) == "Success"
+
+    def _allowlist(self, method: str, params: list[Any]) -> Any:
+        with asking("changing the node's allowlist"):
+            return self._web3.provider.make_request(cast("Any", method), params).get("result")

@@ -228,11 +228,6 @@ class Web3Chain:
                 deadline_block=block,
             )
 
-    def balance_ucent(self, account: Address) -> int:
-        """An account's tokens, in µ¢."""
-        with asking("reading a balance"):
-            return int(self._credit.functions.balanceOf(checksum(account)).call())
-
     # -- transactions -----------------------------------------------------------------------
 
     def approve(self, amount_ucent: int) -> Mined | None:

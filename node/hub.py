@@ -14,7 +14,7 @@ from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
 from ..channels.deployment import Deployment
 from ..channels.errors import ChainError
-from ..channels.ids import Address, to_hex
+from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
 from .chain import OpenRow, Web3Chain
 from .config import HubConfig
@@ -71,6 +71,22 @@ class Hub:
             "settlement_gas": sum(row["gas_used"] for row in settlements),
             "settled_rows": sum(row["settled"] for row in settlements),
         }
+
+    def channel_rows(self) -> list[dict[str, Any]]:
+        """One row a channel: parties, phase, totals and what is settled, in µ¢."""
+        return [
+            {
+                "channel": to_hex(c.id),
+                "account": address_to_hex(c.peer_account),
+                "phase": c.phase.value,
+                "rewarded_ucent": c.sent.total.transferred_ucent,
+                "unacknowledged": len(c.sent.unacknowledged),
+                "received_ucent": c.received.total.transferred_ucent,
+                "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,
+                "available_ucent": c.our_balance_ucent(),
+            }
+            for c in self.driver.channels.values()
+        ]
 
     async def open_channels(self, rows: list[OpenRow]) -> int:
         """Open channels in one transaction; returns how many opened; raises `ChainError`."""

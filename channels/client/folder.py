@@ -11,7 +11,7 @@ import fcntl
 import ipaddress
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -267,13 +267,9 @@ class Folder:
 
 
 def create_folder(
-    path: Path,
-    password: str,
-    settings: Settings | None = None,
-    *,
-    key: bytes | None = None,
+    path: Path, password: str, settings: Callable[[Address], Settings], *, key: bytes | None = None
 ) -> Folder:
-    """Make a wallet: folder, new key (or the given 32 bytes) and, if given, its settings.
+    """Make a wallet: a folder, a new key (or the given 32 bytes), and the settings for its address.
 
     Raises `FolderExists`, `FolderUnusable` and what `keystore.create` raises.
     """
@@ -285,9 +281,8 @@ def create_folder(
         path.chmod(0o700)
     except OSError as error:
         raise FolderUnusable(f"the folder {path} cannot be made ({error.strerror})") from None
-    keystore.create(folder.keystore_file, password, key)
-    if settings is not None:
-        write_settings(folder, settings)
+    signer = keystore.create(folder.keystore_file, password, key)
+    write_settings(folder, settings(signer))
     return folder
 
 

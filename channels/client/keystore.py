@@ -8,18 +8,23 @@ Source: Web3 Secret Storage, version 3
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import secrets
 import stat
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, Address, address_to_hex
 from ..signing import SECRET_BYTES, BadSecret, Signer
+from . import bounded_json
+from .bounded_json import NotJson
 
 SCRYPT_N: Final = 4096
 """Of the files that are written here: 4 MiB with r = 8, which the smallest devices have."""
@@ -186,11 +191,9 @@ def unlock(path: Path, password: str, *, memory_bytes_max: int | None = None) ->
     _check_cipher(path, crypto)
     _check_derivation(path, crypto, limit)
 
-    # Takes 0.5 s to import, which other commands must not pay.
-    from eth_keyfile.keyfile import decode_keyfile_json  # noqa: PLC0415 - as said above
-
+    keyfile = _keyfile()
     try:
-        secret = decode_keyfile_json(keystore.record, password.encode())
+        secret = keyfile.decode_keyfile_json(keystore.record, password.encode())
     except ValueError as error:
         if "MAC mismatch" in str(error):
             raise WrongPassword(path) from None
@@ -249,6 +252,17 @@ def read_password_file(path: Path) -> str:
     return line
 
 
+def _keyfile() -> ModuleType:
+    """The library that knows the format: 0.5 s to import, which other commands must not pay."""
+    limit = sys.getrecursionlimit()
+    try:
+        return importlib.import_module("eth_keyfile.keyfile")
+    finally:
+        # A dependency raises it to 100,000 on import, where recursion ends in a crash instead of
+        # an exception.
+        sys.setrecursionlimit(limit)
+
+
 def _write_once(path: Path, content: bytes) -> None:
     folder = path.parent
     draft: str | None = None
@@ -289,8 +303,8 @@ def _read(path: Path) -> _Keystore:
     if len(content) > FILE_BYTES_MAX:
         raise MalformedKeystore(path, f"it is longer than {FILE_BYTES_MAX} bytes")
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
+        record = bounded_json.parse(content)
+    except NotJson:
         raise MalformedKeystore(path, "it is not JSON") from None
     if not isinstance(record, dict):
         raise MalformedKeystore(path, "it is not a JSON object")

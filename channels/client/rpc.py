@@ -16,6 +16,8 @@ import httpx
 import trio
 
 from ..errors import ChainError, LocalError
+from . import bounded_json
+from .bounded_json import NotJson
 
 TIMEOUT_SECONDS: Final = 10.0
 """One call, from connecting to the last byte: an `eth_call` takes milliseconds."""
@@ -171,18 +173,22 @@ class RpcClient:
             ) as response:
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise RpcUnusable("it is compressed, which was not asked for")
-                async for chunk in response.aiter_raw():
-                    received += chunk
-                    if len(received) > ANSWER_BYTES_MAX:
-                        raise RpcAnswerTooLarge(method, ANSWER_BYTES_MAX)
+                with trio.CancelScope() as reading:
+                    async for chunk in response.aiter_raw():
+                        received += chunk
+                        if len(received) > ANSWER_BYTES_MAX:
+                            # Leaving the loop here would leave httpx's generators half-way.
+                            reading.cancel()
+                if reading.cancel_called:
+                    raise RpcAnswerTooLarge(method, ANSWER_BYTES_MAX)
                 return response.status_code, bytes(received)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RpcUnreachable(self.endpoint, str(error) or type(error).__name__) from None
 
     def _result_of(self, method: str, asked_id: object, status: int, body: bytes) -> Any:
         try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
+            answer = bounded_json.parse(body)
+        except NotJson:
             answer = None
         is_error = isinstance(answer, dict) and isinstance(answer.get("error"), dict)
         if status != httpx.codes.OK and not is_error:

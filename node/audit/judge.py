@@ -24,7 +24,7 @@ from .receipt_checks import (
     check_unsettled,
     member_histories,
 )
-from .records import Books, ChainView, Channel, ChannelState, Finding, LaneId, Receipts
+from .records import Books, ChainView, Channel, ChannelState, Finding, LaneId, Receipts, Severity
 from .replay import LaneReplay, replay_lane
 from .report import Report, Totals
 
@@ -61,7 +61,7 @@ def judge(view: ChainView, receipts: Receipts) -> Report:
         receipts=receipts.count,
         difference_ucent=difference,
         totals=totals,
-        findings=tuple(findings),
+        findings=tuple(sorted(findings, key=lambda f: f.severity is not Severity.FAILURE)),
     )
 
 

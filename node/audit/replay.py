@@ -133,12 +133,15 @@ class _Replay:
             )
             return
         self._final = total
-        for start, which in product(self._starts, (0, 1)):
-            reached = self._walk(start, total, which)
-            if reached.total_ucent == total:
-                self._cover(reached.nonce, block)
-                return
-        self._report_close(anchor, total, block)
+        walks = [self._walk(start, total, which) for start in self._starts for which in (0, 1)]
+        there = [walk.nonce for walk in walks if walk.total_ucent == total]
+        if not there:
+            self._report_close(anchor, total, block)
+            return
+        # More than one only where amounts were changed: the one that leaves the fewest unsettled.
+        published = self._published(anchor.nonce + 1, max(there))
+        self._difference += abs(total - anchor.total_ucent - published)
+        self._cover(max(there), block)
 
     def result(self) -> LaneReplay:
         covered = self._covers[-1].nonce if self._covers else 0

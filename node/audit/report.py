@@ -50,6 +50,7 @@ class Report:
     difference_ucent: int
     totals: Totals
     findings: tuple[Finding, ...]
+    """Failures first."""
 
     @property
     def ok(self) -> bool:
@@ -77,10 +78,7 @@ class Report:
 
     def to_text(self) -> str:
         """Findings one a line, failures first, then the totals and the conclusion."""
-        lines = [
-            f"{finding.severity} {finding.code}: {finding.text}"
-            for finding in sorted(self.findings, key=lambda f: f.severity is not Severity.FAILURE)
-        ]
+        lines = [f"{finding.severity} {finding.code}: {finding.text}" for finding in self.findings]
         if lines:
             lines.append("")
         lines += _table(self.totals)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .evm import Contract, Evm, Outcome, Person
-
 from farthing.contracts.artifacts import load
+
+from .evm import Contract, Evm, Outcome, Person
 
 REGISTRAR, TREASURY, HUB, RESIDENT, DEVICE, RELAYER = 1, 2, 3, 4, 5, 6
 ACTIVE, SUSPENDED, REMOVED = 1, 2, 3
@@ -68,6 +68,15 @@ class SettleRow(NamedTuple):
     history: bytes = ZERO32
     conditions: bytes = ZERO32
     signature: bytes = b""
+
+
+class PackedRow(NamedTuple):
+    terms: tuple[int, ...]
+    statement: int
+    history: bytes
+    conditions: bytes
+    r: int
+    s: int
 
 
 class DepositRow(NamedTuple):
@@ -181,9 +190,26 @@ class City:
         }
         return row._replace(signature=by.sign(self.typed_data("Voucher", message)))
 
+    def settled(self, sender: Person, *rows: SettleRow) -> Outcome:
+        return self.channels.send(sender, "settle", rows)
+
     def signatures(self, kind: str, message: dict[str, Any]) -> tuple[bytes, bytes]:
         data = self.typed_data(kind, message)
         return hub_signer.sign(data), alice_signer.sign(data)
+
+
+def packed(row: SettleRow) -> PackedRow:
+    """Return the row as settle_many takes it."""
+    signature = row.signature.ljust(65, b"\x00")
+    words = tuple(int(word, 16) if isinstance(word, str) else word for word in row.terms)
+    return PackedRow(
+        words,
+        signature[64] << 168 | row.lane << 160 | row.nonce << 96 | row.transferred,
+        row.history,
+        row.conditions,
+        int.from_bytes(signature[:32], "big"),
+        int.from_bytes(signature[32:64], "big"),
+    )
 
 
 def hub_to_alice(**changes: Any) -> OpenRow:

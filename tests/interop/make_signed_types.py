@@ -1,4 +1,4 @@
-"""Writes vectors/signed_types.json with eth-account alone: `python tests/interop/make_signed_types.py`.
+"""Writes vectors/signed_types.json with eth-account alone; run it as a script.
 
 Numbers are decimal text and bytes are hex, so that a client in any language can read them.
 """

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from eth_keyfile import create_keyfile_json, decode_keyfile_json
@@ -249,6 +251,17 @@ def test_too_many_rounds_of_pbkdf2_are_refused(path):
     path.write_text(json.dumps(record))
     with pytest.raises(keystore.KeystoreTooLarge, match="rounds of pbkdf2"):
         keystore.unlock(path, PASSWORD)
+
+
+def test_unlocking_leaves_the_recursion_limit_alone(kept):
+    program = (
+        "import sys; from pathlib import Path; from farthing.channels.client import keystore;"
+        "before = sys.getrecursionlimit();"
+        f"keystore.unlock(Path({str(kept)!r}), {PASSWORD!r});"
+        "print(before == sys.getrecursionlimit())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.strip() == b"True"
 
 
 def test_an_address_of_another_key_is_noticed(kept):

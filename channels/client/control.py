@@ -1,0 +1,147 @@
+"""A Unix socket by which commands reach a running process: one JSON object a line, each way.
+
+Request: {"method": name, "params": {…}}. Answer: {"result": …} or {"error": {"kind", "code",
+"text", "what_to_do"}}. The socket has mode 0600; who may write it may use the process's money.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ..errors import ChainError, FarthingError, LocalError
+
+LINE_BYTES_MAX = 2**20
+"""A request or an answer: a thousand receipts' summary fits; more belongs into a file."""
+CONNECTIONS_MAX = 16
+CALL_SECONDS_MAX = 120
+
+Method = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+class NotRunning(LocalError):
+    """Nothing answers on the socket."""
+
+    code = "not-running"
+    remedy = "start it first, and give the same folder"
+    retryable = True
+
+
+class MalformedRequest(LocalError):
+    """A request that is no JSON object with a known method."""
+
+    code = "malformed-request"
+    remedy = "use the farthing command of the same version"
+
+
+class RemoteRefusal(LocalError):
+    """The running process refused; its text and advice are passed on."""
+
+    code = "refused"
+
+
+class RemoteUncertainty(ChainError):
+    """The running process could not tell, as the chain gave it no answer."""
+
+    code = "uncertain"
+
+
+async def serve_control(
+    path: Path,
+    methods: Mapping[str, Method],
+    *,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; a socket file left by a killed process is replaced."""
+    place = trio.Path(path)
+    await place.unlink(missing_ok=True)
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await sock.bind(str(path))
+        await place.chmod(0o600)
+        sock.listen(CONNECTIONS_MAX)
+        limiter = trio.CapacityLimiter(CONNECTIONS_MAX)
+
+        async def one(stream: trio.SocketStream) -> None:
+            async with limiter, stream:
+                await _answer(stream, methods)
+
+        await trio.serve_listeners(one, [trio.SocketListener(sock)], task_status=task_status)
+    finally:
+        sock.close()
+        with trio.CancelScope(shield=True):
+            await place.unlink(missing_ok=True)
+
+
+async def _answer(stream: trio.SocketStream, methods: Mapping[str, Method]) -> None:
+    try:
+        line = await _read_line(stream)
+        if line is None:
+            return
+        try:
+            answer: dict[str, Any] = {"result": await _call(line, methods)}
+        except FarthingError as error:
+            answer = {"error": _error_record(error)}
+        await stream.send_all(json.dumps(answer).encode() + b"\n")
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the command was interrupted; what it asked for is done or not, as it reads later
+
+
+async def _call(line: bytes, methods: Mapping[str, Method]) -> Any:
+    try:
+        request = json.loads(line)
+        method, params = methods[request["method"]], request["params"]
+    except (ValueError, KeyError, TypeError):
+        raise MalformedRequest("the request is no JSON object with a known method") from None
+    if not isinstance(params, dict):
+        raise MalformedRequest("the request's params are no JSON object")
+    return await method(params)
+
+
+def _error_record(error: FarthingError) -> dict[str, str]:
+    kind = "chain" if isinstance(error, ChainError) else "local"
+    return {"kind": kind, "code": error.code, "text": error.text, "what_to_do": error.what_to_do}
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes | None:
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        if len(data) > LINE_BYTES_MAX:
+            return None
+        part = await stream.receive_some(2**16)
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def call_control(
+    path: Path, method: str, params: Mapping[str, Any], *, timeout_seconds: float = CALL_SECONDS_MAX
+) -> Any:
+    """Ask a running process, blocking; raises `NotRunning` or what the process answered."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout_seconds)
+            sock.connect(str(path))
+            sock.sendall(json.dumps({"method": method, "params": dict(params)}).encode() + b"\n")
+            with sock.makefile("rb") as file:
+                line = file.readline(LINE_BYTES_MAX + 1)
+    except OSError as error:
+        raise NotRunning(f"nothing answers at {path} ({error})") from error
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise NotRunning(f"the process at {path} ended before it answered") from None
+    if "error" in answer:
+        raise _remote_error(answer["error"])
+    return answer["result"]
+
+
+def _remote_error(record: Mapping[str, str]) -> FarthingError:
+    kind = RemoteUncertainty if record["kind"] == "chain" else RemoteRefusal
+    return kind(record["text"], remedy=record["what_to_do"])

@@ -1,0 +1,177 @@
+"""The wallet's own view of the chain: polls heads and its channels' states, and feeds the driver.
+
+Rule: the moment's head moves only after every channel has been read at that head, so that a fresh
+moment never hides a close (rule 4). Nothing is read before the chain's identity is checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from ..errors import ChainError
+from ..events import Elapsed, ObservedChannel
+from ..ids import Address, ChannelId
+from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment
+from .chain import Head
+from .driver import Driver
+from .ports import ChainPort
+from .pulse import Notices, Pulse
+
+POLL_SECONDS_MIN: Final = 1.0
+POLL_SECONDS_MAX: Final = 15.0
+POLLS_BEFORE_STALE: Final = 100
+"""A view is stale after a quarter of the window; a hundred polls fit before."""
+
+RETRY_SECONDS_MIN: Final = 0.5
+RETRY_SECONDS_MAX: Final = 30.0
+
+
+class HeadWentBack(ChainError):
+    """The endpoint answers with an older block than before."""
+
+    code = "head-went-back"
+    remedy = "wait until the node has caught up; if the chain was reset, make a new wallet"
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funds:
+    """What the account owns outside channels, in µ¢, at a block."""
+
+    block: int
+    token_ucent: int
+    claimable_ucent: int
+
+
+class Follower:
+    """Keeps head, channels and funds as this wallet itself has read them."""
+
+    def __init__(
+        self,
+        chain: ChainPort,
+        account: Address,
+        pulse: Pulse,
+        notices: Notices,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.chain = chain
+        self.funds: Funds | None = None
+        self.trouble: ChainError | None = None
+        self._account = account
+        self._pulse = pulse
+        self._notices = notices
+        self._clock = clock
+        self._head = Head(block=0, block_hash=b"", timestamp=0)
+        self._head_seen = 0
+        self._identity_checked = False
+        self._poked = trio.Event()
+
+    def moment(self) -> Moment:
+        """The local clock, and the newest confirmed head at which all channels were read."""
+        return Moment(
+            now=int(self._clock()),
+            head_block=self._head.block,
+            head_timestamp=self._head.timestamp,
+            head_seen=self._head_seen,
+        )
+
+    def poke(self) -> None:
+        """Look at the chain now instead of at the next poll."""
+        self._poked.set()
+
+    async def run(self, driver: Driver) -> None:
+        """Poll until cancelled; an endpoint in trouble is asked again, ever more rarely."""
+        retry_seconds = RETRY_SECONDS_MIN
+        while True:
+            try:
+                await self.poll(driver)
+            except ChainError as error:
+                self._troubled(error)
+                await trio.sleep(retry_seconds)
+                retry_seconds = min(2 * retry_seconds, RETRY_SECONDS_MAX)
+                continue
+            retry_seconds = RETRY_SECONDS_MIN
+            with trio.move_on_after(poll_seconds(driver.channels.values())):
+                await self._poked.wait()
+            self._poked = trio.Event()
+
+    async def poll(self, driver: Driver) -> None:
+        """Read head, channels and funds once; raises `ChainError`, then nothing has moved."""
+        if not self._identity_checked:
+            await self.chain.check_identity()
+            self._identity_checked = True
+        asked = int(self._clock())
+        head = await self.chain.head()
+        if head.block < self._head.block:
+            self._identity_checked = False
+            raise HeadWentBack(f"block {head.block} was given after block {self._head.block}")
+        views: dict[ChannelId, ChainView] = {}
+        if head.block_hash != self._head.block_hash:
+            views = await self._read(driver.channels.values(), head)
+        self._head, self._head_seen = head, asked
+        self._recovered()
+        for channel_id, view in views.items():
+            self.observe(driver, driver.get(channel_id), view)
+        for channel in list(driver.channels.values()):
+            if channel.refusing or channel.close is not None:
+                driver.feed(channel.id, Elapsed())
+        self._pulse.beat()
+
+    async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
+        views: dict[ChannelId, ChainView] = {}
+        for channel in list(channels):
+            if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED:
+                views[channel.id] = await self.chain.channel_state(channel.id, head)
+        self.funds = Funds(
+            block=head.block,
+            token_ucent=await self.chain.balance_of(self._account, head.block),
+            claimable_ucent=await self.chain.claimable(self._account, head.block),
+        )
+        return views
+
+    def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
+        """Feed what was read, unless it only repeats what is known: a commit costs flash life."""
+        known = channel.chain
+        if known is not None and channel.close is None and _same(known, view):
+            return
+        driver.feed(channel.id, ObservedChannel(view=view))
+        if known is not None and known.status is not view.status:
+            status = view.status.name.lower()
+            self._notices.tell(
+                status,
+                f"channel 0x{channel.id.hex()} is {status} on the chain",
+                channel="0x" + channel.id.hex(),
+            )
+
+    def _troubled(self, error: ChainError) -> None:
+        if self.trouble is None or self.trouble.code != error.code:
+            self._notices.tell("chain-trouble", str(error), code=error.code)
+        self.trouble = error
+        self._identity_checked = False  # another chain may answer when the endpoint is back
+        self._pulse.beat()
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            self._notices.tell("chain-back", "the chain can be read again")
+            self.trouble = None
+
+
+def poll_seconds(channels: Iterable[Channel]) -> float:
+    """How long to wait between two looks, by the shortest window of the open channels."""
+    windows = [
+        channel.terms.challenge_seconds
+        for channel in channels
+        if channel.chain is not None and channel.chain.status is not ChainStatus.CLOSED
+    ]
+    seconds = min(windows, default=0) / STALE_DIVISOR / POLLS_BEFORE_STALE
+    return min(max(seconds, POLL_SECONDS_MIN), POLL_SECONDS_MAX)
+
+
+def _same(known: ChainView, view: ChainView) -> bool:
+    """Whether two views differ in nothing but when they were read."""
+    return replace(known, block=view.block, timestamp=view.timestamp) == view

@@ -1,0 +1,173 @@
+"""What the wallet does on the chain for its money: answers closes, starts and finishes its own.
+
+Rule: everything here may happen twice: the contract takes the largest total, closes once, and a
+repeat is refused without harm.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from ..errors import ChainError, LocalError
+from ..ids import ChannelId
+from ..state import ChainStatus, Channel, SignedClose
+from ..terms import Side
+from .driver import Driver
+from .follower import Follower
+from .ports import TransactionPort
+from .pulse import Notices, Pulse
+
+SETTLE_AGAIN_SECONDS: Final = 10.0
+"""Between two tries to settle on a closing channel; the shortest window is 600 s."""
+
+
+class WindowNotOver(LocalError):
+    """The other side may still answer the close."""
+
+    code = "window-not-over"
+    retryable = True
+
+    def __init__(self, channel: Channel, *, seconds: int, blocks: int) -> None:
+        super().__init__(
+            f"the window of channel 0x{channel.id.hex()} has {seconds} s and {blocks} blocks left",
+            remedy="finish the close when both have passed",
+        )
+        self.seconds = seconds
+        self.blocks = blocks
+
+
+class NotClosing(LocalError):
+    """A close that was never started was to be finished."""
+
+    code = "not-closing"
+    remedy = "start one: `farthing wallet close`, or with --unilateral if the hub does not answer"
+
+
+class AlreadyClosed(LocalError):
+    """The channel has ended."""
+
+    code = "already-closed"
+    remedy = "nothing is left to do: its money is in the account, see `farthing wallet balance`"
+
+
+class Guard:
+    """Watches closing channels and sends the wallet's transactions, one task for each need."""
+
+    def __init__(
+        self,
+        transactions: TransactionPort,
+        follower: Follower,
+        pulse: Pulse,
+        notices: Notices,
+    ) -> None:
+        self._transactions = transactions
+        self._follower = follower
+        self._pulse = pulse
+        self._notices = notices
+        self._closes: dict[ChannelId, tuple[Channel, SignedClose]] = {}
+        self._tried: dict[ChannelId, float] = {}
+
+    def submit_soon(self, channel: Channel, close: SignedClose) -> None:
+        """Queue a co-signed close for the chain."""
+        self._closes[channel.id] = (channel, close)
+        self._pulse.beat()
+
+    async def run(self, driver: Driver) -> None:
+        """Submit what is queued and answer every close, until cancelled."""
+        while True:
+            for channel, close in list(self._closes.values()):
+                del self._closes[channel.id]
+                await self._submit(driver, channel, close)
+            for channel in list(driver.channels.values()):
+                if self._must_answer(channel):
+                    await self._answer(channel)
+            if not self._closes:
+                await self._pulse.wait()
+
+    def _must_answer(self, channel: Channel) -> bool:
+        if channel.chain is None or channel.chain.status is not ChainStatus.CLOSING:
+            return False
+        tried = self._tried.get(channel.id)
+        return unsettled_ucent(channel) > 0 and (
+            tried is None or trio.current_time() - tried >= SETTLE_AGAIN_SECONDS
+        )
+
+    async def _answer(self, channel: Channel) -> None:
+        self._tried[channel.id] = trio.current_time()
+        try:
+            await self.settle(channel)
+        except ChainError as error:
+            text = f"the answer to the close of channel 0x{channel.id.hex()} failed: {error}"
+            self._notices.tell("answer-failed", text, channel="0x" + channel.id.hex())
+
+    async def settle(self, channel: Channel) -> None:
+        """Put our newest received voucher on the chain; does nothing if it is there already."""
+        voucher = channel.received.voucher
+        if voucher is None or unsettled_ucent(channel) <= 0:
+            return
+        await self._transactions.settle(channel.terms, voucher)
+        self._notices.tell(
+            "settled",
+            f"{voucher.total.transferred_ucent} µ¢ of received payments are settled",
+            channel="0x" + channel.id.hex(),
+            transferred_ucent=voucher.total.transferred_ucent,
+        )
+        self._follower.poke()
+
+    async def _submit(self, driver: Driver, channel: Channel, close: SignedClose) -> None:
+        chain = driver.get(channel.id).chain
+        if chain is not None and chain.status is ChainStatus.CLOSED:
+            return
+        try:
+            await self._transactions.close(
+                channel.terms, close, ours_is_a=channel.side is Side.A
+            )
+        except ChainError as error:  # the hub submits it too: one of the two comes too late
+            self._notices.tell("close-not-submitted", str(error), channel="0x" + channel.id.hex())
+        self._follower.poke()
+
+    async def start_close(self, driver: Driver, channel_id: ChannelId) -> None:
+        """Settle what we received, then start the window; raises `ChainError`, `AlreadyClosed`."""
+        channel = driver.get(channel_id)
+        if _status(channel) is ChainStatus.CLOSED:
+            raise AlreadyClosed(f"channel 0x{channel.id.hex()} is closed")
+        if _status(channel) is ChainStatus.CLOSING:
+            return
+        await self.settle(channel)
+        await self._transactions.start_close(channel.terms)
+        await self._seen(driver, channel_id, ChainStatus.CLOSING)
+
+    async def finish_close(self, driver: Driver, channel_id: ChannelId) -> None:
+        """End a channel whose window has passed; raises `WindowNotOver`, `NotClosing`."""
+        channel = driver.get(channel_id)
+        if _status(channel) is ChainStatus.CLOSED:
+            return
+        if channel.chain is None or channel.chain.status is not ChainStatus.CLOSING:
+            raise NotClosing(f"no close of channel 0x{channel.id.hex()} has been started")
+        moment = self._follower.moment()
+        seconds = max(0, channel.chain.deadline_seconds + 1 - moment.head_timestamp)
+        blocks = max(0, channel.chain.deadline_block + 1 - moment.head_block)
+        if seconds or blocks:
+            raise WindowNotOver(channel, seconds=seconds, blocks=blocks)
+        await self.settle(channel)
+        await self._transactions.finish_close(channel.terms)
+        await self._seen(driver, channel_id, ChainStatus.CLOSED)
+
+    async def _seen(self, driver: Driver, channel: ChannelId, status: ChainStatus) -> None:
+        """Wait until our own reading shows what the transaction did."""
+        self._follower.poke()
+        await self._pulse.until(lambda: _status(driver.get(channel)) >= status)
+
+
+def unsettled_ucent(channel: Channel) -> int:
+    """What of the peer's promises the chain does not know yet, in µ¢."""
+    if channel.chain is None:
+        return 0
+    settled = channel.chain.settled_ucent[channel.side.other]
+    return channel.received.total.transferred_ucent - settled
+
+
+def _status(channel: Channel) -> ChainStatus:
+    return ChainStatus.NEVER if channel.chain is None else channel.chain.status

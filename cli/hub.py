@@ -1,0 +1,271 @@
+"""`farthing hub`: set up, run and operate an agency's hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from ..channels.client.control import call_control, serve_control
+from ..channels.client.keystore import create, read_password_file
+from ..channels.ids import address_to_hex
+from ..node.config import HubConfig, load
+from .keys import AMOUNT, FILE, read_deployment
+from .output import emit, json_option, reports_errors
+
+CONTROL_NAME = "control.sock"
+PASSWORD_BYTES = 24
+
+config_option = click.option(
+    "--config", metavar="FILE", type=FILE, required=True, help="The hub's TOML file."
+)
+
+
+def read_config(path: Path) -> HubConfig:
+    """Read a hub's configuration with this process's environment; raises `LocalError`."""
+    return load(path, os.environ)
+
+
+@click.group()
+def hub() -> None:
+    """Run and operate an agency's hub."""
+
+
+@hub.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint.")
+@click.option("--deployment", metavar="FILE", type=FILE, required=True)
+@click.option("--programme", metavar="FILE", type=FILE, required=True, multiple=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=7171, show_default=True)
+@json_option
+@reports_errors
+def init(
+    *,
+    folder: Path,
+    rpc_url: str,
+    deployment: Path,
+    programme: tuple[Path, ...],
+    port: int,
+    as_json: bool,
+) -> None:
+    r"""Make a hub's folder: two keys under a new password, and hub.toml to edit.
+
+    Register both addresses with role hub, and mint credit to the account, before `hub serve`.
+
+    \b
+    Example:
+      farthing hub init hub --rpc http://127.0.0.1:8545 --deployment deployment.json \
+        --programme city-block.toml
+    """
+    read_deployment(deployment)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    password_file = folder / "password"
+    if not password_file.exists():
+        handle = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+    password = read_password_file(password_file)
+    account = create(folder / "account.json", password)
+    signer = create(folder / "signer.json", password)
+    programmes = json.dumps([str(path.resolve()) for path in programme])
+    text = f"""# A hub's configuration; see docs/configuration.md for every key.
+listen_port = {port}
+rpc_url = {json.dumps(rpc_url)}
+deployment_file = {json.dumps(str(deployment.resolve()))}
+data_dir = "data"
+account_keystore = "account.json"
+signer_keystore = "signer.json"
+password_file = "password"
+programme_files = {programmes}
+"""
+    config = folder / "hub.toml"
+    config.write_text(text, encoding="utf-8")
+    emit(
+        {
+            "config": str(config),
+            "account": address_to_hex(account),
+            "signer": address_to_hex(signer),
+        },
+        as_json=as_json,
+    )
+
+
+@hub.command()
+@config_option
+@json_option
+@reports_errors
+def serve(*, config: Path, as_json: bool) -> None:
+    r"""Serve wallets until interrupted; prints one JSON line when ready.
+
+    \b
+    Example:
+      farthing hub serve --config hub/hub.toml
+    """
+    del as_json  # the ready line is JSON either way; the flag is there as on every command
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
+    )
+    settings = read_config(config)
+    trio.run(_serve, settings, strict_exception_groups=True)
+
+
+async def _serve(settings: HubConfig) -> None:
+    from ..node.control import Operator  # noqa: PLC0415 - web3 takes a second to import
+    from ..node.hub import open_hub  # noqa: PLC0415 - as above
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_hub(settings) as running, trio.open_nursery() as nursery:
+            path = settings.data_dir / CONTROL_NAME
+            await nursery.start(serve_control, path, Operator(running).methods())
+            ready = {
+                "host": settings.listen_host,
+                "port": running.port,
+                "account": address_to_hex(running.account),
+                "signer": address_to_hex(running.signer.address),
+                "control": str(path),
+            }
+            click.echo(json.dumps(ready))
+            sys.stdout.flush()
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+
+
+def _ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
+    return call_control(read_config(config).data_dir / CONTROL_NAME, method, params)
+
+
+@hub.command()
+@config_option
+@json_option
+@reports_errors
+def status(*, config: Path, as_json: bool) -> None:
+    r"""Show connections, channels, totals and settlements.
+
+    \b
+    Example:
+      farthing hub status --config hub/hub.toml
+    """
+    emit(_ask(config, "status", {}), as_json=as_json)
+
+
+@hub.command()
+@config_option
+@json_option
+@reports_errors
+def channels(*, config: Path, as_json: bool) -> None:
+    r"""List the channels with their totals in µ¢.
+
+    \b
+    Example:
+      farthing hub channels --config hub/hub.toml
+    """
+    emit(_ask(config, "channels", {}), as_json=as_json)
+
+
+@hub.command("open")
+@click.argument("pairs", metavar="ACCOUNT:SIGNER...", nargs=-1, required=True)
+@config_option
+@json_option
+@reports_errors
+def open_channels(*, pairs: tuple[str, ...], config: Path, as_json: bool) -> None:
+    r"""Open channels with these accounts and signers in one transaction.
+
+    \b
+    Example:
+      farthing hub open 0x7099…79C8:0x3C44…93BC --config hub/hub.toml
+    """
+    split = [pair.split(":") for pair in pairs]
+    if any(len(pair) != 2 for pair in split):  # noqa: PLR2004 - an account and a signer
+        raise click.UsageError("write each pair as ACCOUNT:SIGNER")
+    emit(_ask(config, "open", {"pairs": split}), as_json=as_json)
+
+
+@hub.command()
+@config_option
+@json_option
+@reports_errors
+def requests(*, config: Path, as_json: bool) -> None:
+    r"""List the payments that wallets asked for.
+
+    \b
+    Example:
+      farthing hub requests --config hub/hub.toml
+    """
+    emit(_ask(config, "requests", {}), as_json=as_json)
+
+
+@hub.command()
+@click.argument("request_id", metavar="ID")
+@click.option("--pay/--refuse", required=True, help="Pay the request, or refuse it.")
+@config_option
+@json_option
+@reports_errors
+def answer(*, request_id: str, pay: bool, config: Path, as_json: bool) -> None:
+    r"""Pay or refuse a payment that a wallet asked for.
+
+    \b
+    Example:
+      farthing hub answer 0x00112233445566778899aabbccddeeff --pay --config hub/hub.toml
+    """
+    emit(_ask(config, "answer", {"id": request_id, "pay": pay}), as_json=as_json)
+
+
+@hub.command()
+@click.argument("channel")
+@click.argument("amount", type=AMOUNT)
+@click.option("--purpose", metavar="TEXT", required=True, help="Up to 64 characters.")
+@config_option
+@json_option
+@reports_errors
+def request(*, channel: str, amount: int, purpose: str, config: Path, as_json: bool) -> None:
+    r"""Ask a connected wallet to pay.
+
+    \b
+    Example:
+      farthing hub request 0x5d1c…e0 0.5c --purpose parking --config hub/hub.toml
+    """
+    params = {"channel": channel, "amount_ucent": amount, "purpose": purpose}
+    emit(_ask(config, "request", params), as_json=as_json)
+
+
+@hub.command()
+@click.argument("channel")
+@config_option
+@json_option
+@reports_errors
+def close(*, channel: str, config: Path, as_json: bool) -> None:
+    r"""Ask a channel's wallet for a close by agreement.
+
+    \b
+    Example:
+      farthing hub close 0x5d1c…e0 --config hub/hub.toml
+    """
+    emit(_ask(config, "close", {"channel": channel}), as_json=as_json)
+
+
+@hub.command()
+@click.option("--out", metavar="FILE", type=FILE, required=True)
+@config_option
+@json_option
+@reports_errors
+def receipts(*, out: Path, config: Path, as_json: bool) -> None:
+    r"""Export every receipt for the auditor; works whether the hub runs or not.
+
+    \b
+    Example:
+      farthing hub receipts --out receipts.jsonl --config hub/hub.toml
+    """
+    from ..channels.client.exports import export_receipts  # noqa: PLC0415 - not for --help
+
+    count, ucent = export_receipts(read_config(config).data_dir / "hub.sqlite", out)
+    emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)

@@ -1,0 +1,86 @@
+"""The `farthing` command: loads a subcommand's module only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from .. import __version__
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "audit": ("audit", "audit", "Check the chain's settlements against the receipts."),
+    "bench": ("bench", "bench", "Measure; every figure with its conditions."),
+    "credit": ("credit", "credit", "Mint and read city credit."),
+    "demo": ("demo", "demo", "Run one city block, from real readings to an audited settlement."),
+    "deploy": ("deploy", "deploy", "Deploy the contracts and write their record."),
+    "devnet": ("devnet", "devnet", "Run a local development chain."),
+    "hub": ("hub", "hub", "Run and operate an agency's hub."),
+    "member": ("member", "member", "Register members and read the registry."),
+    "settle": ("settle", "settle", "Tell a running hub to settle everything now."),
+    "wallet": ("wallet", "wallet", "Run and use a device wallet."),
+}
+"""Name, module, attribute and one line of help; the module is imported on use alone."""
+
+EXTRA_OF = {"bench": "devnet", "demo": "devnet", "devnet": "devnet"}
+EXIT_USAGE = 64
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        try:
+            found: Any = importlib.import_module(f"..{module}", __name__)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("farthing"):
+                raise
+            extra = EXTRA_OF.get(cmd_name, "hub")
+            raise click.ClickException(
+                f"`farthing {cmd_name}` needs {error.name}, which is not installed:"
+                f" pip install 'farthing[{extra}]'"
+            ) from None
+        command: click.Command = getattr(found, attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+@click.command(cls=_Lazy)
+@click.version_option(__version__, prog_name="farthing")
+def root() -> None:
+    r"""Payment channels for fractions of a cent.
+
+    \b
+    Exit codes: 0 fine, 1 differs or refused, 2 could not tell, 64 wrong usage.
+
+    Example:
+      farthing demo --json
+
+    """
+
+
+def main() -> None:
+    """Run the command line; usage errors end with 64, as the documentation says."""
+    try:
+        code = root.main(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(EXIT_USAGE) from None
+    except click.Abort:
+        raise SystemExit(130) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(1) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The shipped artifacts are what the compiler gives, and deployed code is recognised by them."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from eth_utils import to_canonical_address
+
+import farthing.contracts
+from farthing.contracts import compile as compiler
+from farthing.contracts.artifacts import NAMES, CodeDiffersError, UnknownArtifactError, load
+
+from .city import City
+
+FOLDER = Path(farthing.contracts.__path__[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_artifact_is_what_the_compiler_gives(name: str) -> None:
+    source = (FOLDER / f"{name}.vy").read_text(encoding="utf-8")
+    committed = (FOLDER / "artifacts" / f"{name}.json").read_text(encoding="utf-8")
+    assert compiler.artifact_text(name, source) == committed
+    assert load(name).source_sha256 == hashlib.sha256(source.encode()).hexdigest()
+
+
+def test_compiling_and_loading_know_the_same_contracts() -> None:
+    assert compiler.NAMES == NAMES
+    assert sorted(path.stem for path in FOLDER.glob("*.vy")) == sorted(NAMES)
+
+
+def test_checking_fails_on_a_difference_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "artifacts").mkdir()
+    name = "member_registry"
+    (tmp_path / f"{name}.vy").write_text((FOLDER / f"{name}.vy").read_text(encoding="utf-8"))
+    monkeypatch.setattr(compiler, "FOLDER", tmp_path)
+    monkeypatch.setattr(compiler, "NAMES", (name,))
+    assert compiler.main(["--check"]) == 1
+    assert "member_registry.json: differs" in capsys.readouterr().out
+    assert not list((tmp_path / "artifacts").iterdir())
+    assert compiler.main([]) == 0
+    assert compiler.main(["--check"]) == 0
+
+
+def test_deployed_code_matches_its_artifact_whatever_the_immutables(city: City) -> None:
+    artifact = load("payment_channels")
+    code = city.evm.code(city.channels.address)
+    assert artifact.runtime_matches(code)
+    words = artifact.immutables(code)
+    assert words[12:32] == to_canonical_address(city.token.address)
+    assert words[44:64] == to_canonical_address(city.registry.address)
+    assert words[64:96] == city.channels.read("DEPLOYMENT")
+
+
+@pytest.mark.parametrize("spoil", [lambda c: b"", lambda c: c[:-1], lambda c: b"\x00" + c[1:]])
+def test_other_code_does_not_match(city: City, spoil) -> None:  # type: ignore[no-untyped-def]  # a lambda of bytes
+    code = spoil(city.evm.code(city.channels.address))
+    artifact = load("payment_channels")
+    assert not artifact.runtime_matches(code)
+    with pytest.raises(CodeDiffersError, match=r"not payment_channels's"):
+        artifact.immutables(code)
+
+
+def test_an_unknown_artifact_is_named(city: City) -> None:
+    with pytest.raises(UnknownArtifactError, match=r"'receipt_log'.*city_credit"):
+        load("receipt_log")

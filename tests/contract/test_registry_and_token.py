@@ -1,0 +1,135 @@
+"""Who may change the registry and make money."""
+
+import pytest
+
+from .city import (
+    ACTIVE,
+    DEVICE,
+    REGISTRAR,
+    REMOVED,
+    RESIDENT,
+    SUSPENDED,
+    TREASURY,
+    ZERO32,
+    City,
+    MemberRow,
+    alice,
+    bob,
+    hub,
+    mallory,
+    registrar,
+    treasury,
+)
+from .evm import NOBODY, Person, Reverted
+
+REFERENCE = b"\x05" * 32
+
+
+def test_each_change_of_a_member_is_stored_and_told(city: City) -> None:
+    row = MemberRow(mallory.address, DEVICE, ACTIVE, city.evm.time + 5, b"\x01" * 32, b"\x02" * 32)
+    assert city.registry.read("member", mallory.address) == (0, 0, 0, ZERO32)
+    [event] = city.registry.send(registrar, "set_member", row).named("MemberChanged")
+    assert event == {**row._asdict(), "actor": registrar.address}
+    assert city.registry.read("member", mallory.address) == row[1:5]
+
+
+def test_a_member_is_active_from_status_and_validity_alone(city: City) -> None:
+    now = city.evm.time
+    for status, valid_until, active in (
+        (ACTIVE, 0, True),
+        (ACTIVE, now, True),
+        (ACTIVE, 2**64 - 1, True),
+        (ACTIVE, now - 1, False),
+        (SUSPENDED, 0, False),
+        (REMOVED, 0, False),
+    ):
+        row = MemberRow(mallory.address, RESIDENT, status, valid_until)
+        city.registry.send(registrar, "set_members", [row])
+        assert city.registry.read("is_active", mallory.address) is active
+        assert city.registry.read("has_role", mallory.address, RESIDENT) is active
+        assert not city.registry.read("has_role", mallory.address, DEVICE)
+    assert not city.registry.read("is_active", NOBODY)
+    assert not city.registry.read("has_role", NOBODY, 0)
+
+
+@pytest.mark.parametrize("sender", [treasury, hub, alice, mallory])
+def test_only_a_registrar_changes_members(city: City, sender: Person) -> None:
+    row = MemberRow(mallory.address, REGISTRAR)
+    for name, argument in (("set_member", row), ("set_members", [row])):
+        with pytest.raises(Reverted, match="registry: not a registrar"):
+            city.registry.send(sender, name, argument)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (MemberRow(NOBODY, RESIDENT), "empty address"),
+        (MemberRow(bob.address, 0), "unknown role"),
+        (MemberRow(bob.address, 8), "unknown role"),
+        (MemberRow(bob.address, RESIDENT, 0), "unknown status"),
+        (MemberRow(bob.address, RESIDENT, 4), "unknown status"),
+        (MemberRow(registrar.address, RESIDENT), "registrar locks itself out"),
+        (MemberRow(registrar.address, REGISTRAR, SUSPENDED), "registrar locks itself out"),
+        (MemberRow(registrar.address, REGISTRAR, ACTIVE, 1), "registrar locks itself out"),
+    ],
+)
+def test_a_wrong_row_refuses_the_whole_change(city: City, row: MemberRow, reason: str) -> None:
+    with pytest.raises(Reverted, match=f"registry: {reason}"):
+        city.registry.send(registrar, "set_members", [MemberRow(mallory.address, DEVICE), row])
+    assert not city.registry.read("is_active", mallory.address)
+
+
+def test_a_registrar_hands_over_to_a_successor(city: City) -> None:
+    city.registry.send(registrar, "set_member", MemberRow(bob.address, REGISTRAR))
+    city.registry.send(bob, "set_member", MemberRow(registrar.address, REGISTRAR, REMOVED))
+    with pytest.raises(Reverted, match="registry: not a registrar"):
+        city.registry.send(registrar, "set_member", MemberRow(mallory.address, DEVICE))
+
+
+def test_only_an_active_treasury_mints_and_names_the_funding(city: City) -> None:
+    supply = city.token.read("totalSupply")
+    [event] = city.token.send(treasury, "mint", alice.address, 7, REFERENCE).named("Minted")
+    assert event == {"to": alice.address, "amount": 7, "funding_reference": REFERENCE}
+    assert city.token.read("totalSupply") == supply + 7
+    for arguments, reason in (
+        ((alice.address, 7, ZERO32), "no funding reference"),
+        ((alice.address, 0, REFERENCE), "amount is zero"),
+        ((NOBODY, 7, REFERENCE), "empty address"),
+    ):
+        with pytest.raises(Reverted, match=f"credit: {reason}"):
+            city.token.send(treasury, "mint", *arguments)
+    for sender in (registrar, hub, mallory):
+        with pytest.raises(Reverted, match="credit: not the treasury"):
+            city.token.send(sender, "mint", alice.address, 7, REFERENCE)
+    row = MemberRow(treasury.address, TREASURY, SUSPENDED)
+    city.registry.send(registrar, "set_member", row)
+    with pytest.raises(Reverted, match="credit: not the treasury"):
+        city.token.send(treasury, "mint", alice.address, 7, REFERENCE)
+
+
+def test_tokens_move_are_allowed_and_burn_as_erc_20_says(city: City) -> None:
+    token = city.token
+    assert [token.read(name) for name in ("name", "symbol", "decimals")] == [
+        "City Credit",
+        "CITY",
+        8,
+    ]
+    start, supply = city.balance(hub.address), token.read("totalSupply")
+    assert int.from_bytes(token.send(hub, "transfer", alice.address, 10).output, "big") == 1
+    token.send(alice, "approve", bob.address, 6)
+    token.send(bob, "transferFrom", alice.address, bob.address, 4)
+    assert token.read("allowance", alice.address, bob.address) == 2
+    [burned] = token.send(alice, "burn", 1, REFERENCE).named("Burned")
+    assert burned == {"account": alice.address, "amount": 1, "reference": REFERENCE}
+    assert city.balance(alice.address) == 5
+    assert city.balance(hub.address) == start - 10
+    assert token.read("totalSupply") == supply - 1
+    for sender, name, arguments, reason in (
+        (alice, "transfer", (bob.address, 6), "balance too small"),
+        (alice, "transfer", (NOBODY, 1), "empty address"),
+        (bob, "transferFrom", (alice.address, bob.address, 3), "allowance too small"),
+        (alice, "burn", (6, REFERENCE), "balance too small"),
+        (alice, "burn", (0, REFERENCE), "amount is zero"),
+    ):
+        with pytest.raises(Reverted, match=f"credit: {reason}"):
+            token.send(sender, name, *arguments)
