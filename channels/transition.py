@@ -12,14 +12,13 @@ from typing import Any
 
 from .closing import (
     asked_close,
+    close_if_quiet,
     drop_dead_close,
-    offer_if_quiet,
     on_close_accept,
     on_close_offer,
     on_close_request,
     on_close_signed,
     on_close_verified,
-    request_if_quiet,
 )
 from .errors import FarthingError
 from .events import (
@@ -64,9 +63,18 @@ from .messages import (
     SignedTotal,
     Update,
 )
-from .refusals import InsufficientBalance, NotNow, OutOfTurn, StaleView, TooManyUnacknowledged
+from .packed import fits_one_update
+from .refusals import (
+    InsufficientBalance,
+    NothingToPay,
+    NotNow,
+    OutOfTurn,
+    TooManyUnacknowledged,
+    refuse,
+    say,
+    stale_view,
+)
 from .state import (
-    STALE_DIVISOR,
     UNACKNOWLEDGED_MAX,
     ChainStatus,
     Channel,
@@ -76,7 +84,8 @@ from .state import (
     ReceivedLane,
     SentLane,
 )
-from .voucher import UnverifiedVoucher, Voucher, replay
+from .units import NONCE_MAX, TRANSFERRED_MAX
+from .voucher import LaneTotal, UnverifiedVoucher, Voucher, replay
 
 SUBMIT_AGAIN_SECONDS = 15
 """Chain time after which a co-signed close that is not on-chain is submitted again."""
@@ -90,11 +99,12 @@ def step(state: Channel, event: Event, moment: Moment) -> Step:
     subject: Any = event.message if isinstance(event, Received) else event
     phases, handler = TRANSITIONS[type(subject)]
     if state.phase not in phases:
+        refusal = NotNow(state.phase, type(subject).__name__)
+        if isinstance(subject, Update):
+            return refuse(state, refusal)
         if isinstance(event, Received):
-            refusing = state.refusing or isinstance(subject, Update)
-            refusal = NotNow(state.phase, type(subject).__name__)
-            return _refuse(replace(state, refusing=refusing), refusal)
-        raise NotNow(state.phase, type(subject).__name__)
+            return say(state, refusal)
+        raise refusal
     result = handler(state, subject, moment)
     result.state.check_invariants()
     return result
@@ -108,8 +118,9 @@ def _linked(state: Channel, _: Linked, __: Moment) -> Step:
         state,
         link=Link.GREETING,
         refusing=False,
+        asked_again=False,
         peer_wants_close=False,
-        received=replace(state.received, unverified=(), unverified_totals=()),
+        received=ReceivedLane(voucher=state.received.voucher),
     )
     return Step(state=state, effects=(Send(message=_reestablish(state)),))
 
@@ -144,11 +155,11 @@ def _show(voucher: Voucher | None) -> SignedTotal | None:
     )
 
 
-def _on_reestablish(state: Channel, message: Reestablish, _: Moment) -> Step:
+def _on_reestablish(state: Channel, message: Reestablish, moment: Moment) -> Step:
     shown = message.received
     ours = state.sent
     shown_nonce = 0 if shown is None else shown.total.nonce
-    if shown is not None and shown_nonce > ours.total.nonce:
+    if shown is not None and _unknown_to(ours, shown.total):
         return Step(
             state=state,
             effects=(
@@ -163,11 +174,6 @@ def _on_reestablish(state: Channel, message: Reestablish, _: Moment) -> Step:
                 ),
             ),
         )
-    known = {total.nonce: total for total in ours.unacknowledged}
-    if ours.voucher is not None:
-        known[ours.total.nonce] = ours.total
-    if shown is not None and shown_nonce in known and known[shown_nonce] != shown.total:
-        return _stop(state, "the peer holds another history of our lane under the same nonce")
     effects: list[Effect] = []
     sent = ours
     if shown_nonce > ours.acknowledged_nonce:
@@ -176,16 +182,32 @@ def _on_reestablish(state: Channel, message: Reestablish, _: Moment) -> Step:
     if shown_nonce < ours.total.nonce:
         effects.append(SendStored(first_nonce=shown_nonce + 1))
     state = replace(state, sent=sent, link=Link.LIVE, fresh_boot=False)
-    effects.extend(request_if_quiet(state))
-    return Step(state=state, effects=tuple(effects))
+    closing = close_if_quiet(state, moment)
+    return Step(state=closing.state, effects=(*effects, *closing.effects))
 
 
-def _on_recognised_own(state: Channel, event: RecognisedOwn, _: Moment) -> Step:
-    """Handle our own signature on something we do not know: a restored database, or a clone."""
-    if not state.fresh_boot:
+def _unknown_to(ours: SentLane, shown: LaneTotal) -> bool:
+    """Whether a total of our lane is one we did not make, as far as memory holds our totals.
+
+    Whoever shows one must prove it by our signature, or it would stop a channel by a mere claim.
+    """
+    if shown.nonce > ours.total.nonce:
+        return True
+    known = {total.nonce: total for total in (*ours.unacknowledged, ours.total)}
+    return known.get(shown.nonce, shown) != shown
+
+
+def _on_recognised_own(state: Channel, event: RecognisedOwn, moment: Moment) -> Step:
+    """Handle our own signature on something we do not know: a restored database, or a clone.
+
+    A restored database lacks the newest payments; one that has others in their place is a fork.
+    """
+    shown, ours = event.voucher.total, state.sent.total
+    lacking = shown.nonce > ours.nonce and shown.transferred_ucent > ours.transferred_ucent
+    if not state.fresh_boot or not lacking:
         return _stop(state, "the peer holds our signature on payments that this wallet never made")
-    sent = SentLane(voucher=event.voucher, acknowledged_nonce=event.voucher.total.nonce)
-    return Step(state=replace(state, sent=sent, link=Link.LIVE, fresh_boot=False))
+    sent = SentLane(voucher=event.voucher, acknowledged_nonce=shown.nonce)
+    return close_if_quiet(replace(state, sent=sent, link=Link.LIVE, fresh_boot=False), moment)
 
 
 def _stop(state: Channel, reason: str) -> Step:
@@ -206,6 +228,8 @@ def _stop(state: Channel, reason: str) -> Step:
 
 def _asked_pay(state: Channel, event: AskedPay, _: Moment) -> Step:
     sent = state.sent
+    if not event.payments:
+        raise NothingToPay("a payment order names no payment")
     if len(sent.unacknowledged) + len(sent.unsigned) + len(event.payments) > UNACKNOWLEDGED_MAX:
         raise TooManyUnacknowledged(f"{len(sent.unacknowledged)} payments are unacknowledged")
     needed = sum(payment.amount_ucent for payment in event.payments)
@@ -225,12 +249,15 @@ def _on_signed(state: Channel, event: Signed, _: Moment) -> Step:
     if not sent.unsigned_totals or event.voucher.total != sent.unsigned_totals[-1]:
         raise NotNow(state.phase, "a signature on another total than the promised one")
     first_nonce = sent.total.nonce + 1
-    update = Update(
-        channel=state.id,
-        first_nonce=first_nonce,
-        signature=event.voucher.signature,
-        payments=sent.unsigned,
-    )
+    speak: Effect = SendStored(first_nonce=first_nonce)  # as several updates
+    if fits_one_update(sent.unsigned):
+        update = Update(
+            channel=state.id,
+            first_nonce=first_nonce,
+            signature=event.voucher.signature,
+            payments=sent.unsigned,
+        )
+        speak = Send(message=update)
     signed = replace(
         sent,
         voucher=event.voucher,
@@ -242,7 +269,7 @@ def _on_signed(state: Channel, event: Signed, _: Moment) -> Step:
         state=replace(state, sent=signed),
         effects=(
             RecordSent(payments=sent.unsigned, totals=sent.unsigned_totals),
-            Send(message=update),
+            speak,
         ),
     )
 
@@ -263,10 +290,8 @@ def _on_ack(state: Channel, message: Ack, moment: Moment) -> Step:
         return _stop(state, "the peer acknowledged another history of our lane than ours")
     state = replace(state, sent=_acknowledge(sent, message.nonce))
     told = TellAcknowledged(nonce=message.nonce)
-    if state.we_want_close:
-        return Step(state=state, effects=(told, *request_if_quiet(state)))
-    offered = offer_if_quiet(state, moment)
-    return Step(state=offered.state, effects=(told, *offered.effects))
+    closing = close_if_quiet(state, moment)
+    return Step(state=closing.state, effects=(told, *closing.effects))
 
 
 # -- being paid ---------------------------------------------------------------------------------
@@ -275,18 +300,22 @@ def _on_ack(state: Channel, message: Ack, moment: Moment) -> Step:
 def _on_update(state: Channel, message: Update, moment: Moment) -> Step:
     claimed = state.received.claimed
     if message.first_nonce > claimed.nonce + 1:
+        if state.refusing:
+            return Step(state=state)  # it was under way when we refused what comes before it
         raise OutOfTurn(f"payment {claimed.nonce + 1} is missing before {message.first_nonce}")
     payments = message.payments[claimed.nonce + 1 - message.first_nonce :]
     if not payments:
         return _repeat(state, message)
-    totals = replay(claimed, payments)
-    refusal = _refusal(state, moment)
-    if refusal is None and state.peer_balance_ucent(totals[-1].transferred_ucent) < 0:
-        available = state.peer_balance_ucent(claimed.transferred_ucent)
-        needed = totals[-1].transferred_ucent - claimed.transferred_ucent
-        refusal = InsufficientBalance(needed, available)
+    needed = sum(payment.amount_ucent for payment in payments)
+    refusal = _refusal(state, moment, claimed.transferred_ucent, needed)
     if refusal is not None:
-        return _refuse(replace(state, refusing=True), refusal)
+        return refuse(state, refusal)
+    if (
+        claimed.nonce + len(payments) > NONCE_MAX
+        or claimed.transferred_ucent + needed > TRANSFERRED_MAX
+    ):
+        raise OutOfTurn("the payments exceed what a lane can hold")
+    totals = replay(claimed, payments)
     received = replace(
         state.received,
         unverified=state.received.unverified + payments,
@@ -299,7 +328,8 @@ def _on_update(state: Channel, message: Update, moment: Moment) -> Step:
         conditions=ZERO_WORD,
         signature=message.signature,
     )
-    return Step(state=replace(state, received=received), effects=(VerifyVoucher(voucher=voucher),))
+    state = replace(state, received=received, refusing=False, asked_again=False)
+    return Step(state=state, effects=(VerifyVoucher(voucher=voucher),))
 
 
 def _repeat(state: Channel, message: Update) -> Step:
@@ -316,21 +346,16 @@ def _repeat(state: Channel, message: Update) -> Step:
     return Step(state=state, effects=(Send(message=_reestablish(state)),))
 
 
-def _refusal(state: Channel, moment: Moment) -> FarthingError | None:
-    limit_seconds = state.terms.challenge_seconds // STALE_DIVISOR
-    age_seconds = moment.view_age_seconds()
-    if age_seconds > limit_seconds:
-        return StaleView(f"the chain view is {age_seconds} s old, over the {limit_seconds} allowed")
-    return None
+def _refusal(
+    state: Channel, moment: Moment, claimed_ucent: int, needed_ucent: int
+) -> FarthingError | None:
+    available_ucent = state.peer_balance_ucent(claimed_ucent)
+    if needed_ucent > available_ucent:
+        return InsufficientBalance(needed_ucent, available_ucent)
+    return stale_view(state, moment)
 
 
-def _refuse(state: Channel, error: FarthingError) -> Step:
-    """Take nothing and say why; the peer resends when we show our vouchers again."""
-    message = Error(code=error.code, channel=state.id, text=error.text, what_to_do=error.what_to_do)
-    return Step(state=state, effects=(Send(message=message),))
-
-
-def _on_verified(state: Channel, event: Verified, _: Moment) -> Step:
+def _on_verified(state: Channel, event: Verified, moment: Moment) -> Step:
     received = state.received
     covered = sum(
         1 for total in received.unverified_totals if total.nonce <= event.voucher.total.nonce
@@ -345,12 +370,15 @@ def _on_verified(state: Channel, event: Verified, _: Moment) -> Step:
         unverified_totals=received.unverified_totals[covered:],
     )
     total = event.voucher.total
+    state = replace(state, received=received)
+    closing = close_if_quiet(state, moment) if state.peer_wants_close else Step(state=state)
     return Step(
-        state=replace(state, received=received),
+        state=closing.state,
         effects=(
             RecordReceived(payments=payments, totals=totals),
             Send(message=Ack(channel=state.id, nonce=total.nonce, history=total.history)),
             TellReceived(first_nonce=first_nonce, payments=payments),
+            *closing.effects,
         ),
     )
 
@@ -390,10 +418,11 @@ def _elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
         effects.append(SubmitClose(close=close))
     if (
         state.refusing
-        and state.phase in (Phase.LIVE, Phase.DRAINING)
-        and _refusal(state, moment) is None
+        and not state.asked_again
+        and state.phase in _TALKING
+        and stale_view(state, moment) is None
     ):
-        state = replace(state, refusing=False)
+        state = replace(state, asked_again=True)
         effects.append(Send(message=_reestablish(state)))
     return Step(state=state, effects=tuple(effects))
 

@@ -4,20 +4,34 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 from ..channels.errors import LocalError
+
+NAMES = ("city_credit", "member_registry", "payment_channels")
 
 
 class UnknownArtifactError(LocalError):
     """No compiled contract of that name is shipped."""
 
+    code: ClassVar[str] = "unknown-artifact"
+    remedy: ClassVar[str] = f"use one of {', '.join(NAMES)}"
+
     def __init__(self, *, name: str) -> None:
         self.name = name
-        super().__init__(f"no contract is called {name!r}: use one of {', '.join(NAMES)}")
+        super().__init__(f"no contract is called {name!r}")
 
 
-NAMES = ("city_credit", "member_registry", "payment_channels")
+class CodeDiffersError(LocalError):
+    """Code found on the chain is not that of the contract it was taken for."""
+
+    code: ClassVar[str] = "code-differs"
+    remedy: ClassVar[str] = "check the address, the chain and the version of farthing"
+
+    def __init__(self, *, name: str, code_bytes: int) -> None:
+        self.name = name
+        self.code_bytes = code_bytes
+        super().__init__(f"the {code_bytes} bytes of code are not those of {name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +64,6 @@ class Artifact:
         if not self.runtime_matches(code):
             raise CodeDiffersError(name=self.name, code_bytes=len(code))
         return code[len(self.runtime_bytecode) :]
-
-
-class CodeDiffersError(LocalError):
-    """Code found on the chain is not that of the contract it was taken for."""
-
-    def __init__(self, *, name: str, code_bytes: int) -> None:
-        self.name = name
-        self.code_bytes = code_bytes
-        super().__init__(
-            f"the {code_bytes} bytes of code are not {name}'s: check the address and the chain"
-        )
 
 
 @cache

@@ -59,7 +59,9 @@ def artifact_text(name: str, source: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write the artifacts, or with `--check` compare them; 0 fine, 1 an artifact differs."""
     parser = argparse.ArgumentParser(prog="python -m farthing.contracts.compile")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on a difference")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 on a difference"
+    )
     check: bool = parser.parse_args(arguments).check
     differing = []
     for name in NAMES:

@@ -271,19 +271,8 @@ class Web3Chain:
 
     def settle(self, rows: Sequence[SettleRow]) -> Mined:
         """Raise lanes' totals in one transaction; rows that do not raise one are skipped."""
-        arguments = [
-            (
-                _terms(row.terms),
-                int(row.lane),
-                row.nonce,
-                row.transferred_ucent,
-                row.history,
-                row.conditions,
-                row.signature,
-            )
-            for row in rows
-        ]
-        return self._send("settling", self._channels.functions.settle(arguments))
+        packed = [_packed(row) for row in rows]
+        return self._send("settling", self._channels.functions.settle_many(packed))
 
     def close(
         self, terms: Terms, *, totals_ucent: tuple[int, int], expires: int, signatures: list[bytes]
@@ -345,3 +334,15 @@ def _terms(terms: Terms) -> tuple[ChecksumAddress | int, ...]:
 
 def _address(text: str) -> Address:
     return Address(bytes.fromhex(text[2:]))
+
+
+def _packed(row: SettleRow) -> tuple[list[int], int, bytes, bytes, int, int]:
+    """Return a row of `settle_many`: plain words, which cost less gas than `settle`'s."""
+    terms = row.terms
+    addresses = (terms.account_a, terms.signer_a, terms.account_b, terms.signer_b)
+    words = [int.from_bytes(address, "big") for address in addresses]
+    words += [terms.challenge_seconds, terms.challenge_blocks, terms.sequence]
+    signature = row.signature or bytes(65)
+    statement = signature[64] << 168 | row.lane << 160 | row.nonce << 96 | row.transferred_ucent
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    return words, statement, row.history, row.conditions, r, s

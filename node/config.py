@@ -46,7 +46,7 @@ PROGRAMMES_MAX = 32
 PASSWORD_BYTES_MAX = 1024
 """A longer first line is not a password but another file."""
 
-SETTLE_ROWS_MAX = 256
+SETTLE_ROWS_MAX = 128
 """The contract's own limit on rows in one settlement (contracts/payment_channels.vy)."""
 
 _PORT_MAX = 65_535

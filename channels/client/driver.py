@@ -7,14 +7,15 @@ owns every channel of the process; events of one batch never wait for each other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
 
 from ..eip712 import Domain, close_digest
-from ..errors import LocalError, PeerError
+from ..errors import InvariantBroken, LocalError, PeerError
 from ..events import (
+    AskedClose,
     AskedPay,
     CloseSigned,
     CloseVerified,
@@ -42,19 +43,15 @@ from ..events import (
     VerifyClose,
     VerifyVoucher,
 )
-from ..frames import FRAME_BYTES_MAX
-from ..ids import ChannelId
+from ..ids import ChannelId, address_to_hex
 from ..messages import Error, Message, Update
-from ..packed import PAYMENT_OVERHEAD_BYTES, PAYMENTS_MAX
+from ..packed import PAYMENTS_MAX, UPDATE_PAYMENT_BYTES_MAX, payment_bytes
 from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_voucher
 from ..state import Channel, CloseTerms, Moment, SignedClose
 from ..transition import step
 from ..voucher import LaneTotal, Payment, UnverifiedVoucher
-from .ledger import RECEIVED, SENT, Ledger, Statement, StoredPayment
+from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
 from .wire import Wire
-
-UPDATE_PAYMENT_BYTES_MAX = FRAME_BYTES_MAX - 1024
-"""Room for an update's payments in one frame, less its head and RLP's prefixes."""
 
 
 class UnknownChannel(LocalError):
@@ -62,6 +59,20 @@ class UnknownChannel(LocalError):
 
     code = "unknown-channel"
     remedy = "list the channels and use one of their ids"
+
+
+class ChannelKnown(LocalError):
+    """A channel that is held already, with a state that must not be forgotten."""
+
+    code = "channel-known"
+    remedy = "use the channel that is held; adding it anew would sign its first payments again"
+
+
+class StrangerOnWire(LocalError):
+    """A connection whose authenticated signer is not the channel's other party."""
+
+    code = "stranger-on-wire"
+    remedy = "link a channel only to a connection of its own peer"
 
 
 class Application(Protocol):
@@ -87,7 +98,7 @@ class _Batch:
     channels: dict[ChannelId, Channel] = field(default_factory=dict)
     payments: list[tuple[ChannelId, int, StoredPayment]] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
-    effects: list[tuple[Channel, Effect]] = field(default_factory=list)
+    effects: list[tuple[Channel, Effect, Wire | None]] = field(default_factory=list)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
     done: trio.Event = field(default_factory=trio.Event)
 
@@ -117,12 +128,23 @@ class Driver:
         self._application = application
         self._wires: dict[ChannelId, Wire] = {}
         self._batch = _Batch()
+        self._committing: _Batch | None = None
+        self._one_commit = trio.Lock()
+        self._failed: BaseException | None = None
         self._wake = trio.Event()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a channel's state has changed in memory; set it before the first event."""
 
     # -- events in --------------------------------------------------------------------------
 
     def add(self, channel: Channel) -> None:
-        """Hold a new channel, whose terms have been checked; durable with the next commit."""
+        """Hold a new channel, whose terms have been checked; durable with the next commit.
+
+        Raises `ChannelKnown`: a state that is held is never replaced.
+        """
+        self._check_usable()
+        if channel.id in self.channels:
+            raise ChannelKnown(f"channel 0x{channel.id.hex()} is held already")
         self._set(channel)
 
     def get(self, channel: ChannelId) -> Channel:
@@ -133,11 +155,22 @@ class Driver:
             raise UnknownChannel(f"channel 0x{channel.hex()} is unknown") from None
 
     def link(self, channel: ChannelId, wire: Wire) -> None:
-        """Start speaking for a channel on an authenticated connection; the newest one wins."""
-        if channel in self._wires:
+        """Start speaking for a channel on its peer's connection; the newest one wins.
+
+        Raises `StrangerOnWire`, and `NotNow` where the channel has stopped.
+        """
+        state = self.get(channel)
+        if wire.peer != state.terms.signer(state.side.other):
+            who = "nobody" if wire.peer is None else address_to_hex(wire.peer)
+            raise StrangerOnWire(f"the connection is with {who}, not with the channel's peer")
+        if self._wires.pop(channel, None) is not None:
             self.feed(channel, Unlinked())
         self._wires[channel] = wire
-        self.feed(channel, Linked())
+        try:
+            self.feed(channel, Linked())
+        except LocalError:
+            del self._wires[channel]
+            raise
 
     def unlink(self, wire: Wire) -> None:
         """Forget a connection that ended."""
@@ -151,10 +184,15 @@ class Driver:
 
     def feed(self, channel: ChannelId, event: Event) -> None:
         """Apply one event; its effects follow the commit; raises what `step` raises."""
-        self._apply(channel, event, {})
+        if not isinstance(event, Unlinked):  # which ends every connection, after a failure too
+            self._check_usable()
+        newest: dict[ChannelId, UnverifiedVoucher] = {}
+        self._apply(channel, event, newest)
+        self._verify(newest)
 
     def receive(self, events: Iterable[tuple[ChannelId, Received]]) -> None:
         """Apply all messages of one read; of each lane only the newest signature is checked."""
+        self._check_usable()
         newest: dict[ChannelId, UnverifiedVoucher] = {}
         try:
             for channel, event in events:
@@ -177,23 +215,34 @@ class Driver:
         self, statements: Iterable[Statement], then: Callable[[], None] | None = None
     ) -> None:
         """Commit statements with the next batch; `then` is called once they are durable."""
+        self._check_usable()
         self._batch.statements.extend(statements)
         if then is not None:
             self._batch.callbacks.append(then)
         self._wake.set()
 
     async def wait_durable(self) -> None:
-        """Wait until everything fed so far is committed."""
-        if not self._batch.empty:
-            await self._batch.done.wait()
+        """Wait until everything fed so far is committed; raises `LedgerUnusable` if it never is."""
+        newest = self._committing if self._batch.empty else self._batch
+        if newest is not None:
+            await newest.done.wait()
+        self._check_usable()
 
     # -- the core's questions ---------------------------------------------------------------
 
     def _apply(
         self, channel_id: ChannelId, event: Event, newest: dict[ChannelId, UnverifiedVoucher]
     ) -> None:
-        result = step(self.get(channel_id), event, self._moment())
-        self._set(result.state)
+        before = self.get(channel_id)
+        try:
+            result = step(before, event, self._moment())
+        except InvariantBroken as broken:
+            self._stop(before, broken)
+            if isinstance(event, AskedPay | AskedClose):
+                raise
+            return
+        if result.state is not before:  # a commit for nothing costs a device's flash its life
+            self._set(result.state)
         for effect in result.effects:
             match effect:
                 case SignVoucher(total=total):
@@ -215,12 +264,23 @@ class Driver:
                 case RecordReceived(payments=payments, totals=totals):
                     self._record(channel_id, RECEIVED, payments, totals)
                 case _:
-                    self._batch.effects.append((result.state, effect))
+                    self._later(result.state, effect)
+
+    def _stop(self, state: Channel, broken: InvariantBroken) -> None:
+        """Stop one channel whose state is impossible, before the step; the others go on."""
+        stopped = replace(state, stopped=broken.text)
+        self._set(stopped)
+        self._later(stopped, TellStopped(reason=broken.text))
+
+    def _later(self, state: Channel, effect: Effect) -> None:
+        self._batch.effects.append((state, effect, self._wires.get(state.id)))
+        self._wake.set()
 
     def _set(self, channel: Channel) -> None:
         self.channels[channel.id] = channel
         self._batch.channels[channel.id] = channel
         self._wake.set()
+        self.on_change()
 
     def _sign(self, channel_id: ChannelId, total: LaneTotal) -> None:
         channel = self.channels[channel_id]
@@ -271,8 +331,8 @@ class Driver:
     async def run(self) -> None:
         """Commit batch after batch until cancelled; the next begins when the last has ended.
 
-        A commit that fails ends this task with `LedgerUnusable`: nothing is acknowledged, and
-        what was accepted in memory only must not be built upon.
+        A commit that fails ends this task with `LedgerUnusable`: nothing is acknowledged, nothing
+        more is accepted or committed, for it would build upon what was never stored.
         """
         while True:
             await self._wake.wait()
@@ -280,30 +340,51 @@ class Driver:
             await self._commit()
 
     async def _commit(self) -> None:
-        batch, self._batch = self._batch, _Batch()
-        if batch.empty:
-            batch.done.set()
-            return
-        with trio.CancelScope(shield=True):  # a commit in a thread cannot be taken back
-            await trio.to_thread.run_sync(
-                self._ledger.commit, batch.channels.values(), batch.payments, batch.statements
-            )
-        batch.done.set()
-        for callback in batch.callbacks:
-            callback()
-        for channel, effect in batch.effects:
-            self._carry_out(channel, effect)
+        async with self._one_commit:
+            if self._failed is not None or self._batch.empty:
+                return
+            batch, self._batch = self._batch, _Batch()
+            self._committing = batch
+            try:
+                with trio.CancelScope(shield=True):  # a commit in a thread cannot be taken back
+                    await trio.to_thread.run_sync(
+                        self._ledger.commit,
+                        batch.channels.values(),
+                        batch.payments,
+                        batch.statements,
+                    )
+            except BaseException as error:
+                self._failed = error
+                self._batch.done.set()
+                raise
+            finally:
+                self._committing = None
+                batch.done.set()
+            for callback in batch.callbacks:
+                callback()
+            for channel, effect, wire in batch.effects:
+                self._carry_out(channel, effect, wire)
 
     async def flush(self) -> None:
-        """Commit what is left, at the end of a process that stops in order."""
+        """Commit what is left, at the end of a process that stops in order.
+
+        After a commit that failed it does nothing: what is left builds upon what was lost.
+        """
         await self._commit()
 
-    def _carry_out(self, channel: Channel, effect: Effect) -> None:
+    def _check_usable(self) -> None:
+        if self._failed is not None:
+            raise LedgerUnusable(
+                "an earlier batch could not be made durable",
+                remedy="stop this process, repair the cause, and start again",
+            ) from self._failed
+
+    def _carry_out(self, channel: Channel, effect: Effect, wire: Wire | None) -> None:
         match effect:
             case Send(message=message):
-                self._send(channel.id, message)
+                self._send(channel.id, message, wire)
             case SendStored(first_nonce=first_nonce):
-                self._send_stored(channel, first_nonce)
+                self._send_stored(channel, first_nonce, wire)
             case SubmitClose(close=close):
                 self._application.on_submit_close(channel, close)
             case TellReceived(first_nonce=first_nonce, payments=payments):
@@ -312,52 +393,56 @@ class Driver:
                 self._application.on_acknowledged(channel, nonce)
             case TellStopped(reason=reason):
                 self._application.on_stopped(channel, reason)
-            case Disconnect(channel=channel_id, reason=reason):
-                self._disconnect(channel_id, reason)
+            case Disconnect(reason=reason):
+                self._disconnect(channel.id, reason, wire)
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
 
-    def _send(self, channel: ChannelId, message: Message) -> None:
-        wire = self._wires.get(channel)
-        if wire is None:
-            return  # resent from the store when the peer is back and shows what it holds
+    def _send(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
+        """Send on the connection that the message was meant for, if it still speaks.
+
+        On a newer one it would come before the vouchers are shown. Nothing is lost: what counts
+        is resent from the store when the peer shows what it holds.
+        """
+        if wire is None or not self.linked(channel, wire):
+            return
         try:
             wire.send(message)
         except PeerError:
             self.unlink(wire)
             wire.close_soon()
 
-    def _disconnect(self, channel: ChannelId, reason: str) -> None:
-        wire = self._wires.get(channel)
+    def _disconnect(self, channel: ChannelId, reason: str, wire: Wire | None) -> None:
         if wire is not None:
             text = "reconnect and send what verifies"
-            self._send(
-                channel, Error(code="bad-signature", channel=channel, text=reason, what_to_do=text)
-            )
+            error = Error(code="bad-signature", channel=channel, text=reason, what_to_do=text)
+            self._send(channel, error, wire)
             self.unlink(wire)
             wire.close_soon()
 
-    def _send_stored(self, channel: Channel, first_nonce: int) -> None:
+    def _send_stored(self, channel: Channel, first_nonce: int, wire: Wire | None) -> None:
         """Send stored payments in updates that fit a frame, each under a signature of its own.
 
         Signing an older total again promises nothing new: a later voucher covers it.
         """
+        if wire is None or not self.linked(channel.id, wire):
+            return
         newest = channel.sent.voucher
         chunk: list[StoredPayment] = []
         size = 0
         for stored in self._ledger.payments(channel.id, SENT, first_nonce=first_nonce):
             if newest is None or stored.total.nonce > newest.total.nonce:
                 break  # committed by a later batch, whose own effects send it
-            bytes_needed = PAYMENT_OVERHEAD_BYTES + len(stored.payment.receipt.cbor)
+            bytes_needed = payment_bytes(stored.payment)
             if chunk and (
                 size + bytes_needed > UPDATE_PAYMENT_BYTES_MAX or len(chunk) == PAYMENTS_MAX
             ):
-                self._send(channel.id, self._update_of(channel, chunk))
+                self._send(channel.id, self._update_of(channel, chunk), wire)
                 chunk, size = [], 0
             chunk.append(stored)
             size += bytes_needed
         if chunk:
-            self._send(channel.id, self._update_of(channel, chunk))
+            self._send(channel.id, self._update_of(channel, chunk), wire)
 
     def _update_of(self, channel: Channel, chunk: list[StoredPayment]) -> Update:
         voucher = sign_voucher(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import itertools
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import vyper
 from eth_abi.abi import decode, encode
 from eth_utils.abi import function_signature_to_4byte_selector
+
 from farthing.channels.ids import Address
 from farthing.devnet.chain import ChainSettings, DevChain
 from farthing.devnet.records import CallRequest, Receipt
@@ -44,7 +46,7 @@ def refuse():
 
 @external
 def refuse_silently():
-    assert msg.sender == empty(address)
+    assert msg.sender == self
 
 @external
 def refuse_with_numbers(have: uint256, want: uint256):
@@ -135,11 +137,19 @@ class Wall:
         return self.seconds
 
 
-_entropy = itertools.count(1)
+_open: list[DevChain] = []
+
+
+@pytest.fixture
+def chains_closed() -> Iterator[None]:
+    """Close every chain that the test made."""
+    yield
+    while _open:
+        _open.pop().close()
 
 
 def made_chain(wall: Wall | None = None, **settings: Any) -> DevChain:
-    """A chain in memory (unless `folder`), automining, two accounts, its clock in the test's hand."""
+    """A chain in memory, automining, with three accounts and a clock in the test's hand."""
     chosen: dict[str, Any] = {
         "accounts": 3,
         "automine": True,
@@ -147,4 +157,6 @@ def made_chain(wall: Wall | None = None, **settings: Any) -> DevChain:
         "entropy": b"fixed",
         **settings,
     }
-    return DevChain(ChainSettings(**chosen))
+    chain = DevChain(ChainSettings(**chosen))
+    _open.append(chain)
+    return chain

@@ -16,12 +16,14 @@ from eth.vm.forks.prague.state import PragueState
 from eth_abi.abi import decode, encode
 from eth_account import Account as EthAccount
 from eth_keys import keys
-from eth_utils import keccak, to_canonical_address, to_checksum_address
+from eth_typing import Address, Hash32
 from eth_utils.abi import (
     collapse_if_tuple,
     event_abi_to_log_topic,
     function_abi_to_4byte_selector,
 )
+from eth_utils.address import to_canonical_address, to_checksum_address
+from eth_utils.crypto import keccak
 
 CHAIN_ID = 20262026
 GENESIS_TIME = 1_800_000_000
@@ -95,7 +97,7 @@ class Evm:
             difficulty=0,
             mix_hash=b"\x00" * 32,
             gas_limit=BLOCK_GAS,
-            prev_hashes=(keccak(text=f"block {self.block - n}") for n in range(1, 257)),
+            prev_hashes=(Hash32(keccak(text=f"block {self.block - n}")) for n in range(1, 257)),
             chain_id=self.chain_id,
             base_fee_per_gas=0,
             excess_blob_gas=0,
@@ -106,22 +108,20 @@ class Evm:
         self.block += blocks
         self.state = PragueState(self.db, self._context(), self._persisted())
 
-    def _persisted(self) -> bytes:
+    def _persisted(self) -> Hash32:
         self.state.persist()
         return self.state.state_root
 
-    def checkpoint(self) -> tuple[bytes, int, int]:
+    def checkpoint(self) -> tuple[Hash32, int, int]:
         """Return what `restore` needs to come back to this moment."""
         return self._persisted(), self.time, self.block
 
-    def restore(self, checkpoint: tuple[bytes, int, int]) -> None:
+    def restore(self, checkpoint: tuple[Hash32, int, int]) -> None:
         root, self.time, self.block = checkpoint
         self.chain_id = CHAIN_ID
         self.state = PragueState(self.db, self._context(), root)
 
-    def send(
-        self, sender: Person, to: bytes, data: bytes, *, gas: int = BLOCK_GAS
-    ) -> Outcome:
+    def send(self, sender: Person, to: bytes, data: bytes, *, gas: int = BLOCK_GAS) -> Outcome:
         """Send a transaction; raises Reverted if it fails."""
         self.state.lock_changes()
         return self._execute(sender, to, data, gas)
@@ -138,7 +138,7 @@ class Evm:
     def _execute(self, sender: Person, to: bytes, data: bytes, gas: int) -> Outcome:
         nonce = self.state.get_nonce(to_canonical_address(sender.address))
         transaction = PragueVM.create_unsigned_transaction(
-            nonce=nonce, gas_price=0, gas=gas, to=to, value=0, data=data
+            nonce=nonce, gas_price=0, gas=gas, to=Address(to), value=0, data=data
         ).as_signed_transaction(keys.PrivateKey(sender.key), chain_id=self.chain_id)
         computation = self.state.apply_transaction(transaction)
         gas_used = PragueVM.finalize_gas_used(transaction, computation)

@@ -18,12 +18,12 @@ TAKES_A_FEE: constant(uint256) = 9
 
 balanceOf: public(HashMap[address, uint256])
 behaviour: HashMap[address, uint256]
-payload: Bytes[4096]
+payload: Bytes[1024]
 reentered: public(bool)
 
 
 @external
-def misbehave(receiver: address, behaviour: uint256, payload: Bytes[4096]):
+def misbehave(receiver: address, behaviour: uint256, payload: Bytes[1024]):
     self.behaviour[receiver] = behaviour
     self.payload = payload
 
@@ -40,18 +40,18 @@ def approve(spender: address, amount: uint256) -> bool:
 
 @external
 @raw_return
-def transfer(to: address, amount: uint256) -> Bytes[64000]:
+def transfer(to: address, amount: uint256) -> Bytes[9600]:
     return self._move(msg.sender, to, amount)
 
 
 @external
 @raw_return
-def transferFrom(owner: address, to: address, amount: uint256) -> Bytes[64000]:
+def transferFrom(owner: address, to: address, amount: uint256) -> Bytes[9600]:
     return self._move(owner, to, amount)
 
 
 @internal
-def _move(owner: address, to: address, amount: uint256) -> Bytes[64000]:
+def _move(owner: address, to: address, amount: uint256) -> Bytes[9600]:
     behaviour: uint256 = self.behaviour[to]
     moved: uint256 = amount
     if behaviour == REVERTS:
@@ -71,6 +71,6 @@ def _move(owner: address, to: address, amount: uint256) -> Bytes[64000]:
     if behaviour == ANSWERS_NOTHING:
         return b""
     if behaviour == RETURNS_A_BOMB:
-        bomb: uint256[2000] = empty(uint256[2000])
+        bomb: uint256[300] = empty(uint256[300])
         return abi_encode(bomb)
     return abi_encode(True)

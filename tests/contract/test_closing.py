@@ -124,7 +124,7 @@ def test_payouts_are_clamped_and_always_add_up_to_the_deposits(
     deposits: tuple[int, int],
     totals: tuple[int, int],
     payouts: tuple[int, int],
-    cooperative: bool,  # noqa: FBT001 - pytest passes parameters by position
+    cooperative: bool,
 ) -> None:
     terms = city.open(deposit=deposits[0], challenge_seconds=600, challenge_blocks=10)
     if deposits[1]:
@@ -171,9 +171,11 @@ def test_both_signers_must_have_signed_exactly_this_and_in_time(city: City, act:
     replayed = city.signatures(kind, {**message, "channel": city.channel(other)})
     crossed = "Close" if act is withdraw else "Withdrawal"
     twin = {"transferredA": 5, "transferredB": 0, "account": alice.address, "total": 5}
-    of_crossed = {k: v for k, v in twin.items() if k in (
-        ("transferredA", "transferredB") if crossed == "Close" else ("account", "total")
-    )}
+    of_crossed = {
+        k: v
+        for k, v in twin.items()
+        if k in (("transferredA", "transferredB") if crossed == "Close" else ("account", "total"))
+    }
     for_other_type = city.signatures(
         crossed, {"channel": city.channel(terms), **of_crossed, "expires": now}
     )

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from eth.db.atomic import AtomicDB
 from eth_account import Account
+from eth_typing import BlockNumber
+
 from farthing.channels.ids import Address
 from farthing.devnet import errors
 from farthing.devnet import pool as pool_module
@@ -26,7 +28,9 @@ from farthing.devnet.evm import (
 from farthing.devnet.records import CallRequest, LogQuery
 from farthing.devnet.store import FILE_NAME
 
-from .devnet_probe import Wall, act, calldata, deploy, made_chain, read
+from .devnet_probe import Wall, act, calldata, chains_closed, deploy, made_chain, read
+
+pytestmark = pytest.mark.usefixtures(chains_closed.__name__)
 
 ANVIL_FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 ANVIL_FIRST_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -54,7 +58,7 @@ def reimported(chain: DevChain) -> Any:
         AtomicDB(), genesis_fields(chain.chain_id), state
     )
     for number in range(1, chain.head.number + 1):
-        block = chain._chain.get_canonical_block_by_number(number)
+        block = chain._chain.get_canonical_block_by_number(BlockNumber(number))
         fresh.import_block(block, perform_validation=True)
     return fresh
 
@@ -84,6 +88,12 @@ def test_the_genesis_hash_follows_from_chain_id_and_accounts_alone() -> None:
     assert first.header(0) == again.header(0)
     assert first.genesis_hash != made_chain(chain_id=7).genesis_hash
     assert first.genesis_hash != made_chain(accounts=4).genesis_hash
+
+
+def test_the_default_genesis_hash_never_changes() -> None:
+    chain = made_chain(accounts=10)
+    expected = "1796f4712c8aa55411f546a5edca55eed3e37bc907b1da2d468d8a8fb67ab95e"
+    assert chain.genesis_hash.hex() == expected
 
 
 def test_a_chain_that_is_made_anew_in_the_same_second_has_other_blocks() -> None:
@@ -118,8 +128,6 @@ def test_every_mined_block_is_imported_by_a_fresh_chain_with_equal_roots() -> No
     )
     # Priced, and reverting: the tip goes to the miner, whose account is the zero address.
     priced = {"maxFeePerGas": 10**9, "maxPriorityFeePerGas": 10**9}
-    del_gas = {"gasPrice": None}
-    assert del_gas
     raw = alice.signer().sign_transaction(
         {
             "type": 2,
@@ -165,7 +173,7 @@ def test_a_header_with_a_base_fee_or_another_gas_limit_is_no_block_of_this_chain
     header = chain._next_header()
     FreeGasVM.validate_header(header, parent)
     for change in ({"base_fee_per_gas": 1}, {"gas_limit": GAS_LIMIT * 2}):
-        with pytest.raises(Exception, match="(base fee|[Gg]as limit)"):
+        with pytest.raises(Exception, match=r"(base fee|[Gg]as limit)"):
             FreeGasVM.validate_header(header.copy(**change), parent)
 
 
@@ -185,21 +193,6 @@ def test_transactions_are_mined_in_the_order_in_which_they_came() -> None:
     assert [receipt.gas_used for receipt in block.receipts] == [21_000] * 5
     assert block.receipts[-1].cumulative_gas_used == 105_000
     assert len(chain.pool) == 0
-
-
-def test_what_does_not_fit_into_a_block_waits_for_the_next_and_others_go_ahead() -> None:
-    chain = made_chain(automine=False)
-    alice, bob, _ = chain.accounts
-    large = [
-        chain.send(CallRequest(sender=alice.address, to=bob.address, gas=gas))
-        for gas in (GAS_LIMIT - 30_000, 40_000, 21_000)
-    ]
-    small = chain.send(CallRequest(sender=bob.address, to=alice.address, gas=21_000))
-    # Gas counts as it is used, so the first large one leaves room for all: fill the block instead.
-    probe_gas = chain.head.gas_limit
-    assert probe_gas == GAS_LIMIT
-    chain.mine()
-    assert all(chain.receipt(each) is not None for each in (*large, small))
 
 
 def test_a_block_takes_no_more_gas_than_its_limit() -> None:
@@ -249,7 +242,9 @@ def test_a_transaction_on_which_the_machine_fails_does_not_stop_the_chain(
 ) -> None:
     chain = made_chain(automine=False)
     alice, bob, _ = chain.accounts
-    poison = chain.send(CallRequest(sender=alice.address, to=bob.address, value_wei=666, gas=21_000))
+    poison = chain.send(
+        CallRequest(sender=alice.address, to=bob.address, value_wei=666, gas=21_000)
+    )
     good = chain.send(CallRequest(sender=bob.address, to=alice.address, gas=21_000))
     apply = FreeGasVM.apply_transaction
 
@@ -313,7 +308,9 @@ def test_automining_goes_on_until_nothing_that_could_be_mined_waits() -> None:
     nonce = chain.nonce(alice.address)
     data = calldata("fill(uint256,uint256,uint256)", 0, 1_200, 1)
     for ahead in (2, 1):
-        chain.submit(signed(chain, nonce=nonce + ahead, to=probe, data=data, gas=GAS_LIMIT, value=0))
+        chain.submit(
+            signed(chain, nonce=nonce + ahead, to=probe, data=data, gas=GAS_LIMIT, value=0)
+        )
     chain.submit(signed(chain, nonce=nonce))
     assert len(chain.pool) == 0
     assert chain.nonce(alice.address) == nonce + 3

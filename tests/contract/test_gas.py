@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 from .city import (
     CENT,
@@ -53,9 +53,7 @@ def settled_per_row(city: City, rows: Sequence[SettleRow]) -> float:
 def test_opening_settling_and_closing_stay_below_their_ceilings(
     city: City, channels: list[Terms]
 ) -> None:
-    signed = [
-        city.voucher(each, 0, 1_234_567, nonce=300, history=HISTORY) for each in channels
-    ]
+    signed = [city.voucher(each, 0, 1_234_567, nonce=300, history=HISTORY) for each in channels]
     assert settled_per_row(city, signed) <= 17_000
     own = [SettleRow(each, 0, 301, 2_345_678, HISTORY) for each in channels]
     assert settled_per_row(city, own) <= 13_000
@@ -73,7 +71,7 @@ def test_single_channels_stay_below_their_ceilings(city: City) -> None:
     assert city.channels.send(hub, "close", *arguments).gas_used <= 80_000
 
     terms = city.open()
-    total = city.channels.send(hub, "start_close", terms, 0, b"").gas_used
+    total: float = city.channels.send(hub, "start_close", terms, 0, b"").gas_used
     total += settled_per_row(city, [city.voucher(terms, 0, 7 * CENT, history=HISTORY)])
     city.evm.pass_time(seconds=3601, blocks=21)
     finished = city.channels.send(hub, "finish_close", terms)

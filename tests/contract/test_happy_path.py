@@ -2,7 +2,7 @@
 
 from eth_abi.abi import encode
 from eth_account.messages import encode_typed_data
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 from .city import CENT, ZERO32, City, OpenRow, alice, alice_signer, bob, hub, hub_signer
 from .evm import CHAIN_ID

@@ -129,7 +129,9 @@ def test_bad_rows_of_deposit_many_are_skipped_and_the_good_ones_count(city: City
     assert city.balance(city.channels.address) == 10
 
 
-@pytest.mark.parametrize("whose", [MemberRow(alice.address, RESIDENT), MemberRow(alice_signer.address, DEVICE)])
+@pytest.mark.parametrize(
+    "whose", [MemberRow(alice.address, RESIDENT), MemberRow(alice_signer.address, DEVICE)]
+)
 @pytest.mark.parametrize("how", ["suspended", "expired"])
 def test_a_suspended_or_expired_member_cannot_lock_money_but_can_always_get_it_out(
     city: City, whose: MemberRow, how: str

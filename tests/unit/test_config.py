@@ -76,7 +76,7 @@ def test_each_field_has_a_setting_with_words_and_a_default_that_is_allowed() -> 
 def test_no_settlement_is_longer_than_the_contract_takes() -> None:
     folder = Path(next(iter(farthing.contracts.__path__)))
     source = (folder / "payment_channels.vy").read_text()
-    rows = re.search(r"^ROWS_MAX: .* = (\d+)$", source, re.MULTILINE)
+    rows = re.search(r"^SETTLE_ROWS_MAX: .* = (\d+)$", source, re.MULTILINE)
     assert rows
     assert int(rows[1]) >= hub_config.SETTLE_ROWS_MAX
 
@@ -139,7 +139,7 @@ def test_other_addresses_are_refused_until_tls_exists(folder: Path, host: str) -
         ("deposit_ucent = 0.5", settings.WrongSettingType, "whole number"),
         (f"deposit_ucent = {2**76}", settings.SettingOutOfRange, "75557863725914323419135"),
         ("settle_unsettled_ucent = 0", settings.SettingOutOfRange, "from 1"),
-        ("settle_rows_max = 257", settings.SettingOutOfRange, "to 256"),
+        ("settle_rows_max = 129", settings.SettingOutOfRange, "to 128"),
         ("confirmations = -1", settings.SettingOutOfRange, "from 0"),
         ("connections_max = 0", settings.SettingOutOfRange, "from 1"),
         ('data_dir = "account.json"', hub_config.NotAFolder, "account.json"),

@@ -1,0 +1,561 @@
+"""The device wallet as an async library: joins a hub, submits readings, pays and is paid.
+
+    async with open_wallet(Path("alice"), password) as wallet:
+        await wallet.join()
+        submission = await wallet.submit([record])
+        payment = await wallet.pay(12_500, "parking")
+
+Rule: what a method returned is durable; a wallet that is killed at any point and opened again
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from ..errors import FarthingError, InvariantBroken, LocalError
+from ..events import AskedClose
+from ..ids import Address, ChannelId, address_to_hex, to_hex
+from ..messages import PaymentRefused, PaymentRequest, ReadingOutcome
+from ..senml import PackFormat, Record
+from ..signing import Signer
+from ..state import ChainStatus, Channel, Phase, SignedClose
+from ..voucher import Payment
+from . import keystore
+from .balance import Balance, balance_of
+from .chain import ChainReader
+from .connection import Connection
+from .driver import Driver, UnknownChannel
+from .export import receipt_lines
+from .folder import Folder, Settings
+from .follower import Follower
+from .guard import Guard
+from .ledger import Ledger
+from .payments import SCHEMA as REQUEST_SCHEMA
+from .payments import IncomingPayment, PaymentAsk, Requests, incoming, read_incoming, usage_payment
+from .ports import ChainPort, SignerTransactions, TransactionPort
+from .pulse import Notice, Notices, Pulse
+from .rpc import RpcClient
+from .submissions import SCHEMA as SUBMISSION_SCHEMA
+from .submissions import SubmissionOutcome, Submissions, pack_of
+from .transaction import ContractCalls, TransactionSender
+
+JOIN_SECONDS: Final = 120.0
+"""A hub opens a channel with its next transaction; a permissioned chain confirms in seconds."""
+PAY_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 180.0
+"""An offer lives up to 120 s and is submitted within them."""
+CHAIN_SECONDS: Final = 180.0
+
+WALLET_SCHEMA: Final = SUBMISSION_SCHEMA + REQUEST_SCHEMA
+
+
+class NotJoined(LocalError):
+    """There is no channel to do this on."""
+
+    code = "not-joined"
+    remedy = "join the hub first: `farthing wallet join`"
+
+
+class TookTooLong(LocalError):
+    """What was asked has not happened in time; it may still."""
+
+    code = "took-too-long"
+    retryable = True
+
+
+class SentNoAnswer(LocalError):
+    """A payment was signed and is not acknowledged; it is spent and will arrive."""
+
+    code = "sent-no-answer"
+    remedy = "do not pay again: it is resent until the hub has it; see `farthing wallet balance`"
+
+    def __init__(self, payment: SentPayment) -> None:
+        super().__init__(
+            f"payment {payment.nonce} of {payment.amount_ucent} µ¢ is sent and not acknowledged"
+        )
+        self.payment = payment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentPayment:
+    """A payment that we made: its lane's channel and nonce, and whether the hub holds it."""
+
+    channel: ChannelId
+    nonce: int
+    amount_ucent: int
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the wallet's methods wait unless told otherwise."""
+
+    join_seconds: float = JOIN_SECONDS
+    pay_seconds: float = PAY_SECONDS
+    close_seconds: float = CLOSE_SECONDS
+    chain_seconds: float = CHAIN_SECONDS
+
+
+class Wallet:
+    """One signer's channels with one hub; made by `open_wallet`, used from its trio thread."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        signer: Signer,
+        ledger: Ledger,
+        chain: ChainPort,
+        transactions: TransactionPort,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings = folder.settings()
+        self.signer = signer.address
+        self.timing = Timing()
+        self._ledger = ledger
+        self._pulse = Pulse()
+        self._notices = Notices()
+        self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        self._driver = Driver(
+            ledger, signer, settings.deployment.domain(), self._follower.moment, self
+        )
+        self._driver.on_change = self._pulse.beat
+        self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
+        self._requests = Requests(
+            ledger, self._driver, self._follower.moment, self._pulse, self._notices
+        )
+        self._guard = Guard(transactions, self._follower, self._pulse, self._notices)
+        self._connection = Connection(
+            settings, signer, self._follower, self._pulse, self._notices
+        )
+        self._connection.attach(self._driver, self)
+
+    @property
+    def account(self) -> Address:
+        """The address that owns this wallet's money."""
+        return self.settings.account
+
+    # -- joining ----------------------------------------------------------------------------
+
+    async def join(self, *, timeout_seconds: float | None = None) -> ChannelId:
+        """Wait until there is a channel to use, and ask the hub for one if there is none.
+
+        Raises `TookTooLong`, and `Refused` with the hub's reason if it opens none.
+        """
+        connection = self._connection
+        connection.refusal = None
+        connection.joining += 1
+        self._pulse.beat()
+        try:
+            with self._limit(timeout_seconds or self.timing.join_seconds, "joining", _WAITING_JOIN):
+                await self._pulse.until(
+                    lambda: connection.usable() is not None or connection.refusal is not None
+                )
+        finally:
+            connection.joining -= 1
+        channel = connection.usable()
+        if channel is None:
+            raise connection.refusal or NotJoined("the hub opened no channel")
+        return channel.id
+
+    @contextlib.contextmanager
+    def _limit(self, seconds: float, what: str, remedy: str) -> Iterator[None]:
+        try:
+            with trio.fail_after(seconds):
+                yield
+        except trio.TooSlowError:
+            trouble = self._connection.trouble or self._follower.trouble
+            because = f" ({trouble.text})" if trouble is not None else ""
+            raise TookTooLong(f"{what} took over {seconds:g} s{because}", remedy=remedy) from None
+
+    # -- readings ---------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        readings: Sequence[Record] | bytes,
+        submission: bytes | None = None,
+        *,
+        pack_format: PackFormat = PackFormat.JSON,
+    ) -> bytes:
+        """Queue a pack of readings and return its 16-byte id once it is on disk.
+
+        The same id again is the same submission. `pack_format` says how bytes are written.
+        Raises `MalformedReading`, `SubmissionConflict`, `QueueFull`, `MalformedSubmissionId`.
+        """
+        pack = pack_of(readings, pack_format, now=self._follower.moment().now)
+        return await self._submissions.submit(pack, submission)
+
+    def outcome(self, submission: bytes) -> SubmissionOutcome:
+        """What became of a submission so far; raises `UnknownSubmission`."""
+        return self._submissions.outcome(submission)
+
+    async def wait_outcome(
+        self, submission: bytes, *, timeout_seconds: float = float("inf")
+    ) -> SubmissionOutcome:
+        """Wait until the hub has answered; raises `UnknownSubmission`, `TookTooLong`."""
+        with self._limit(timeout_seconds, "the hub's answer", _WAITING_QUEUE):
+            return await self._submissions.wait_outcome(submission)
+
+    async def wait_queue_empty(self, *, timeout_seconds: float = float("inf")) -> None:
+        """Wait until every submission has its outcome; raises `TookTooLong`."""
+        with self._limit(timeout_seconds, "emptying the queue", _WAITING_QUEUE):
+            await self._pulse.until(lambda: self._submissions.waiting == 0)
+
+    # -- paying -----------------------------------------------------------------------------
+
+    async def pay(
+        self, amount_ucent: int, purpose: str, *, timeout_seconds: float | None = None
+    ) -> SentPayment:
+        """Pay the hub for use and wait until it has acknowledged.
+
+        Raises `SentNoAnswer` with the payment if it does not in time: the payment stays spent.
+        Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
+        before anything is promised.
+        """
+        payment = usage_payment(amount_ucent, purpose, self._follower.moment())
+        channel = self._payable()
+        nonce = self._driver.pay(channel.id, (payment,), ())
+        return await self._acknowledged(channel.id, nonce, amount_ucent, timeout_seconds)
+
+    def _payable(self) -> Channel:
+        channel = self._connection.usable() or self._connection.held()
+        if channel is None:
+            raise NotJoined("this wallet holds no channel")
+        return channel
+
+    async def _acknowledged(
+        self, channel: ChannelId, nonce: int, amount_ucent: int, timeout_seconds: float | None
+    ) -> SentPayment:
+        def is_acknowledged() -> bool:
+            return self._driver.get(channel).sent.acknowledged_nonce >= nonce
+
+        await self._driver.wait_durable()
+        with trio.move_on_after(timeout_seconds or self.timing.pay_seconds):
+            await self._pulse.until(is_acknowledged)
+        payment = SentPayment(
+            channel=channel,
+            nonce=nonce,
+            amount_ucent=amount_ucent,
+            acknowledged=is_acknowledged(),
+        )
+        if not payment.acknowledged:
+            raise SentNoAnswer(payment)
+        return payment
+
+    async def request(self, amount_ucent: int, purpose: str) -> PaymentAsk:
+        """Ask the hub to pay us; it is sent when there is a connection.
+
+        Raises `NotJoined`, `AmountOutOfRange`, `BadPurpose`.
+        """
+        message = await self._requests.ask(self._payable(), amount_ucent, purpose)
+        self._connection.send(message)
+        return self._requests.get(message.id, ours=True)
+
+    def requests(self) -> list[PaymentAsk]:
+        """All requests, ours and the hub's, as they stand now."""
+        return self._requests.all()
+
+    async def answer(self, request: bytes, *, timeout_seconds: float | None = None) -> SentPayment:
+        """Pay what the hub asked for; raises `UnknownRequest`, `RequestDecided`, and as `pay`."""
+        ask = self._requests.get(request, ours=False)
+        channel, nonce = self._requests.pay(request)
+        return await self._acknowledged(channel, nonce, ask.amount_ucent, timeout_seconds)
+
+    async def refuse(self, request: bytes, text: str = "the wallet's owner refused it") -> None:
+        """Refuse what the hub asked for; raises `UnknownRequest`, `RequestDecided`."""
+        self._connection.send(await self._requests.refuse(request, text))
+
+    # -- being paid -------------------------------------------------------------------------
+
+    async def receive(self, *, from_start: bool = False) -> AsyncIterator[IncomingPayment]:
+        """Payments as they come in, each once, in order for each channel; never ends.
+
+        `from_start` gives all that were ever received first.
+        """
+        seen = {
+            channel.id: 0 if from_start else channel.received.total.nonce
+            for channel in self.channels()
+        }
+        while True:
+            found = False
+            for channel in list(self._driver.channels):
+                for payment in incoming(
+                    self._ledger, channel, first_nonce=seen.get(channel, 0) + 1
+                ):
+                    found = True
+                    seen[channel] = payment.nonce
+                    yield payment
+            if not found:
+                await self._pulse.wait()
+
+    # -- looking ----------------------------------------------------------------------------
+
+    def balance(self) -> Balance:
+        """What is pending, in channels and on the chain, in µ¢."""
+        return balance_of(
+            self._driver.channels.values(),
+            requests=self._requests.all(),
+            submissions_waiting=self._submissions.waiting,
+            funds=self._follower.funds,
+        )
+
+    def channels(self) -> list[Channel]:
+        """Every channel that this wallet holds or held."""
+        return list(self._driver.channels.values())
+
+    def status(self) -> dict[str, Any]:
+        """How the wallet is doing, as plain values for people and programs."""
+        moment = self._follower.moment()
+        trouble, chain_trouble = self._connection.trouble, self._follower.trouble
+        return {
+            "wallet": address_to_hex(self.signer),
+            "account": address_to_hex(self.account),
+            "hub": {
+                "address": str(self.settings.hub),
+                "state": self._connection.state.value,
+                "trouble": None if trouble is None else str(trouble),
+            },
+            "chain": {
+                "head_block": moment.head_block,
+                "age_seconds": moment.view_age_seconds() if moment.head_seen else None,
+                "trouble": None if chain_trouble is None else str(chain_trouble),
+            },
+            "submissions": {
+                "waiting": self._submissions.waiting,
+                "in_flight": self._submissions.in_flight,
+            },
+            "channels": [channel_record(channel) for channel in self.channels()],
+        }
+
+    def receipts(self) -> Iterator[str]:
+        """Every payment of both lanes as a line of a receipts file (docs/protocol.md)."""
+        for channel in self.channels():
+            yield from receipt_lines(self._ledger, channel)
+
+    def listen(self) -> trio.MemoryReceiveChannel[Notice]:
+        """What happens from now on, for people to read; close it when done."""
+        return self._notices.listen()
+
+    # -- closing ----------------------------------------------------------------------------
+
+    async def close(
+        self, channel: ChannelId | None = None, *, timeout_seconds: float | None = None
+    ) -> ChannelId:
+        """Close in agreement with the hub and wait until the chain shows it.
+
+        Raises `TookTooLong` with advice; the wish to close stays, also across a restart.
+        """
+        channel_id = self._which(channel)
+        limit = timeout_seconds or self.timing.close_seconds
+        with self._limit(limit, "closing in agreement", _WAITING_CLOSE):
+            while self._status_of(channel_id) is not ChainStatus.CLOSED:
+                state = self._driver.get(channel_id)
+                if _can_ask_close(state):
+                    self._driver.feed(channel_id, AskedClose())
+                await self._pulse.wait()
+        await self._driver.wait_durable()
+        return channel_id
+
+    async def start_close(
+        self, channel: ChannelId | None = None, *, timeout_seconds: float | None = None
+    ) -> ChannelId:
+        """Close without the hub: settle what we received and start the challenge window.
+
+        Raises `ChainError`, `AlreadyClosed`, `TookTooLong`.
+        """
+        channel_id = self._which(channel)
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "starting", _WAITING_CHAIN):
+            await self._guard.start_close(self._driver, channel_id)
+        return channel_id
+
+    async def finish_close(
+        self, channel: ChannelId | None = None, *, timeout_seconds: float | None = None
+    ) -> ChannelId:
+        """End a channel whose window has passed.
+
+        Raises `WindowNotOver`, `NotClosing`, `ChainError`, `TookTooLong`.
+        """
+        channel_id = self._which(channel)
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "finishing", _WAITING_CHAIN):
+            await self._guard.finish_close(self._driver, channel_id)
+        return channel_id
+
+    def _which(self, channel: ChannelId | None) -> ChannelId:
+        """The named channel, or the only one that has not ended."""
+        if channel is not None:
+            return self._driver.get(channel).id
+        open_ones = [c for c in self.channels() if _status(c) is not ChainStatus.CLOSED]
+        if not open_ones:
+            raise NotJoined("this wallet holds no channel that could be closed")
+        if len(open_ones) > 1:
+            ids = ", ".join(to_hex(c.id) for c in open_ones)
+            raise UnknownChannel(f"several channels are open, name one of {ids}")
+        return open_ones[0].id
+
+    def _status_of(self, channel: ChannelId) -> ChainStatus:
+        return _status(self._driver.get(channel))
+
+    # -- what driver and connection tell ----------------------------------------------------
+
+    def on_received(
+        self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
+    ) -> None:
+        """Match payments with our requests and tell the owner; they are durable already."""
+        amount = 0
+        for nonce, payment in enumerate(payments, start=first_nonce):
+            amount += payment.amount_ucent
+            read = read_incoming(channel.id, nonce, payment)
+            self._requests.on_payment(read)
+            if read.problem:
+                text = f"payment {nonce} is accepted, its receipt is not usable: {read.problem}"
+                self._notices.tell("bad-receipt", text, nonce=nonce)
+        self._notices.tell(
+            "received",
+            f"received {amount} µ¢ in {len(payments)} payments",
+            channel=to_hex(channel.id),
+            first_nonce=first_nonce,
+            payments=len(payments),
+            amount_ucent=amount,
+        )
+        self._pulse.beat()
+
+    def on_acknowledged(self, channel: Channel, nonce: int) -> None:
+        """The hub holds our payments up to a nonce."""
+        text = f"the hub acknowledged our payments up to {nonce}"
+        self._notices.tell("acknowledged", text, channel=to_hex(channel.id), nonce=nonce)
+        self._pulse.beat()
+
+    def on_stopped(self, channel: Channel, reason: str) -> None:
+        """A channel signs and accepts nothing any more."""
+        self._notices.tell("stopped", reason, channel=to_hex(channel.id))
+
+    def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
+        """Submit a co-signed close that the hub has not brought to the chain."""
+        self._guard.submit_soon(channel, close)
+
+    def on_outcome(self, message: ReadingOutcome) -> None:
+        """Take the answer to a submission."""
+        self._submissions.on_outcome(message)
+
+    def on_request(self, message: PaymentRequest) -> None:
+        """Take a request to be paid."""
+        refusal = self._requests.on_request(message)
+        if refusal is not None:
+            self._connection.send(refusal)
+
+    def on_refused(self, message: PaymentRefused) -> None:
+        """Take the refusal of a request of ours."""
+        self._requests.on_refused(message)
+
+    def on_speaking(self, channel: Channel) -> None:
+        """Send again what the hub may not have."""
+        self._notices.tell(
+            "joined", f"channel {to_hex(channel.id)} is connected", channel=to_hex(channel.id)
+        )
+        for request in self._requests.unanswered(channel.id):
+            self._connection.send(request)
+
+    def on_disconnected(self) -> None:
+        """Queue again what is unanswered."""
+        self._submissions.on_disconnected()
+
+    # -- running ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Everything that goes on in the background, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._driver.run)
+            nursery.start_soon(self._follower.run, self._driver)
+            nursery.start_soon(self._connection.run)
+            nursery.start_soon(self._connection.adopt_announced)
+            nursery.start_soon(self._submissions.run, self._connection.send)
+            nursery.start_soon(self._guard.run, self._driver)
+
+    async def flush(self) -> None:
+        """Make durable what is left, at the end."""
+        await self._driver.flush()
+
+
+_WAITING_JOIN = "see `farthing wallet status`; the wallet keeps trying while it runs"
+_WAITING_QUEUE = "see `farthing wallet status`; the readings stay queued on disk"
+_WAITING_CLOSE = "wait longer, or close without the hub: `farthing wallet close --unilateral`"
+_WAITING_CHAIN = "look with `farthing wallet status`, then try again: repeating it is harmless"
+
+
+def _status(channel: Channel) -> ChainStatus:
+    return ChainStatus.NEVER if channel.chain is None else channel.chain.status
+
+
+def _can_ask_close(channel: Channel) -> bool:
+    phases = (Phase.LIVE, Phase.DRAINING, Phase.DOWN, Phase.GREETING)
+    return not channel.we_want_close and channel.phase in phases
+
+
+def channel_record(channel: Channel) -> dict[str, Any]:
+    """A channel as plain values for people and programs; amounts in µ¢."""
+    chain = channel.chain
+    return {
+        "channel": to_hex(channel.id),
+        "phase": channel.phase.value,
+        "sequence": channel.terms.sequence,
+        "challenge_seconds": channel.terms.challenge_seconds,
+        "challenge_blocks": channel.terms.challenge_blocks,
+        "balance_ucent": channel.our_balance_ucent(),
+        "received_ucent": channel.received.total.transferred_ucent,
+        "received_payments": channel.received.total.nonce,
+        "sent_ucent": channel.sent.total.transferred_ucent,
+        "sent_payments": channel.sent.total.nonce,
+        "acknowledged_payments": channel.sent.acknowledged_nonce,
+        "settled_received_ucent": 0 if chain is None else chain.settled_ucent[channel.side.other],
+        "settled_sent_ucent": 0 if chain is None else chain.settled_ucent[channel.side],
+        "deadline_seconds": 0 if chain is None else chain.deadline_seconds,
+        "deadline_block": 0 if chain is None else chain.deadline_block,
+        "stopped": channel.stopped,
+    }
+
+
+@contextlib.asynccontextmanager
+async def open_wallet(
+    path: Path,
+    password: str,
+    *,
+    chain: ChainPort | None = None,
+    transactions: TransactionPort | None = None,
+) -> AsyncIterator[Wallet]:
+    """Run the wallet of a folder while the block lasts, and own the folder.
+
+    `chain` and `transactions` replace the RPC endpoint of the settings. Raises what `Folder` and
+    `keystore.unlock` raise, `LedgerUnusable`, and in the block whatever ended the background.
+    """
+    folder = Folder(path=path)
+    with folder.locked(), contextlib.ExitStack() as stack:
+        settings = folder.settings()
+        signer = await trio.to_thread.run_sync(keystore.unlock, folder.keystore_file, password)
+        ledger = Ledger(folder.ledger_file, schema=WALLET_SCHEMA)
+        stack.callback(ledger.close)
+        async with contextlib.AsyncExitStack() as connections:
+            if chain is None or transactions is None:
+                rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
+                reader = ChainReader(
+                    rpc, settings.deployment, confirmations=settings.policy.confirmations
+                )
+                calls = ContractCalls(settings.deployment)
+                chain = chain or reader
+                transactions = transactions or SignerTransactions(
+                    TransactionSender(reader, signer), calls
+                )
+            wallet = Wallet(folder, signer, ledger, chain, transactions)
+            with _plain_errors():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(wallet.run)
+                    try:
+                        yield wallet
+                    finally:
+                        nursery.cancel_scope.cancel()

@@ -1,0 +1,1 @@
+"""The demo: one city block, from real sensor readings to an audited settlement."""
