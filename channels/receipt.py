@@ -17,6 +17,8 @@ import cbor2
 
 from .errors import LocalError
 from .ids import WORD_BYTES
+from .senml_cbor import Pairs, read_cbor
+from .senml_errors import NotCbor
 
 RECEIPT_BYTES_MAX = 1024
 """Fits every receipt of the schema with room to grow; a thousand of them fit a frame."""
@@ -104,19 +106,23 @@ class Receipt:
     def fields(self) -> dict[str, Any]:
         """Decode and check the content; raises `MalformedReceipt`."""
         try:
-            fields = cbor2.loads(self.cbor)
-        except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError):
-            raise MalformedReceipt("the receipt is not CBOR") from None
+            pairs = read_cbor(self.cbor)
+        except NotCbor as error:
+            raise MalformedReceipt(f"the receipt is not CBOR ({error.text})") from None
+        if not isinstance(pairs, Pairs):
+            raise MalformedReceipt("the receipt is not a map")
+        fields: dict[str, Any] = {}
+        for name, value in pairs:
+            if not isinstance(name, str):
+                raise MalformedReceipt("a field's name in the receipt is not a text")
+            fields[name] = value
         _check_fields(self.type, fields)
-        if cbor2.dumps(fields, canonical=True) != self.cbor:
+        if cbor2.dumps(fields, canonical=True) != self.cbor:  # equal keys, too, end here
             raise MalformedReceipt("the receipt is not in deterministic encoding")
-        checked: dict[str, Any] = fields
-        return checked
+        return fields
 
 
-def _check_fields(kind: ReceiptType, fields: object) -> None:
-    if not isinstance(fields, dict):
-        raise MalformedReceipt("the receipt is not a map")
+def _check_fields(kind: ReceiptType, fields: Mapping[str, Any]) -> None:
     required = _REQUIRED[kind]
     for name, check in required.items():
         if name not in fields or not check(fields[name]):

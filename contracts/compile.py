@@ -9,30 +9,49 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import vyper
 from vyper.compiler import CompilerData
 from vyper.compiler.input_bundle import FileInput, FilesystemInputBundle
 from vyper.compiler.output import build_abi_output
 
+from ..channels.errors import LocalError
+from .artifacts import NAMES
+
 FOLDER = Path(__file__).resolve().parent
 EVM_VERSION = "cancun"
 COMPILER = "0.4.3"
-NAMES = ("city_credit", "member_registry", "payment_channels")
 
 
-class WrongCompilerError(Exception):
+class WrongCompilerError(LocalError):
     """The installed Vyper is not the one whose bytecode is committed."""
+
+    code: ClassVar[str] = "wrong-compiler"
+    remedy: ClassVar[str] = f"install vyper=={COMPILER}"
 
     def __init__(self, *, found: str) -> None:
         self.found = found
-        super().__init__(f"vyper {found} is installed; install vyper=={COMPILER}")
+        super().__init__(f"vyper {found} is installed")
+
+
+class WrongPragmaError(LocalError):
+    """A contract does not ask for the EVM version all of them are compiled for."""
+
+    code: ClassVar[str] = "wrong-pragma"
+    remedy: ClassVar[str] = f"write '# pragma evm-version {EVM_VERSION}' at its top"
+
+    def __init__(self, *, name: str, found: str | None) -> None:
+        self.name = name
+        self.found = found
+        super().__init__(f"{name}.vy asks for EVM version {found}")
 
 
 def artifact_text(name: str, source: str) -> str:
     """Return the artifact of one contract as JSON text, byte for byte the same each time.
 
-    Raises WrongCompilerError, or Vyper's own exception where the source does not compile.
+    Raises WrongCompilerError, WrongPragmaError, or Vyper's own exception where the source does not
+    compile.
     """
     if vyper.__version__ != COMPILER:
         raise WrongCompilerError(found=vyper.__version__)
@@ -42,7 +61,7 @@ def artifact_text(name: str, source: str) -> str:
         FilesystemInputBundle([FOLDER]),
     )
     if data.settings.evm_version != EVM_VERSION:
-        raise SystemExit(f"{name}.vy: write '# pragma evm-version {EVM_VERSION}' at its top")
+        raise WrongPragmaError(name=name, found=data.settings.evm_version)
     artifact = {
         "name": name,
         "compiler": COMPILER,

@@ -290,7 +290,7 @@ def open_many(rows: DynArray[OpenRow, ROWS_MAX]):
     """
     sequence: uint64 = self.next_sequence
     total: uint256 = 0
-    # A hub stands in each of its rows: the registry is asked about it once.
+    # A hub stands in each of its rows: the registry is asked about it once in a run of them.
     known_account: address = empty(address)
     known_signer: address = empty(address)
     for i: uint256 in range(len(rows), bound=ROWS_MAX):
@@ -352,7 +352,9 @@ def settle(rows: DynArray[SettleRow, SETTLE_ROWS_MAX]):
     @notice Raises lanes to the totals of their payers' vouchers. Anyone may call. A row takes
             effect if and only if its total exceeds the stored one; any other row is skipped and
             reported by RowSkipped and never disturbs its neighbours.
-    @dev Works until the channel is closed, not only until its window ends: whatever a payer signed
+    @dev A number out of range skips its row; what is no ABI at all (a longer signature, an address
+         above 160 bits) reverts the call: who takes rows from others packs them for settle_many.
+         Works until the channel is closed, not only until its window ends: whatever a payer signed
          it owes, so a late row can only bring the payout nearer to the truth, and a party that a
          stalled chain kept out is still heard while nobody has called finish_close. Totals are
          not compared with deposits: the other lane may be older here than what the parties know.
@@ -411,7 +413,7 @@ def withdraw(
     assert word_a & _STATUS_MAX == _OPEN, "channels: not open"
     assert account == terms.account_a or account == terms.account_b, "channels: not a party"
     assert block.timestamp <= convert(expires, uint256), "channels: expired"
-    # Withdrawals of one party may exceed all that is ever deposited on one side.
+    # One party may withdraw what both deposited: 77 bits, where its field has 76.
     assert total <= _MONEY_MAX, "channels: total out of range"
     digest: bytes32 = self._digest(
         keccak256(abi_encode(_WITHDRAWAL_TYPE, channel, account, total, expires)),

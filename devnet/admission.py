@@ -42,7 +42,8 @@ def check(
     record: Transaction, signed: SignedTransactionAPI, *, chain_id: int, standing: Standing
 ) -> None:
     """Refuse a transaction that can never be mined from here; raises a `TransactionRefused`."""
-    _check_size(record, len(signed.encode()))
+    if record.to is None and len(record.data) > INIT_CODE_BYTES_MAX:
+        raise OversizedTransaction(len(record.data), INIT_CODE_BYTES_MAX, what="init code")
     if record.chain_id != chain_id:
         raise WrongChainId(record.chain_id, chain_id)
     if not 0 < record.s <= SECPK1_N // 2:
@@ -63,8 +64,7 @@ def check(
         raise InsufficientFunds(standing.balance_wei, cost)
 
 
-def _check_size(record: Transaction, size_bytes: int) -> None:
+def check_size(size_bytes: int) -> None:
+    """Refuse a raw transaction before it is read; raises `OversizedTransaction`."""
     if size_bytes > TRANSACTION_BYTES_MAX:
         raise OversizedTransaction(size_bytes, TRANSACTION_BYTES_MAX)
-    if record.to is None and len(record.data) > INIT_CODE_BYTES_MAX:
-        raise OversizedTransaction(len(record.data), INIT_CODE_BYTES_MAX, what="init code")

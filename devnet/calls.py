@@ -55,7 +55,7 @@ def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallR
         raise InsufficientFunds(balance, request.value_wei)
     message = _message(vm, state, request, gas or request.gas or GAS_LIMIT)
     computation = state.costless_execute_transaction(message)
-    gas_used = type(vm).finalize_gas_used(message, computation)  
+    gas_used = type(vm).finalize_gas_used(message, computation)
     if computation.is_success:
         return CallResult(
             succeeded=True,

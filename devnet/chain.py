@@ -300,6 +300,7 @@ class DevChain:
 
         Raises a `TransactionRefused`.
         """
+        admission.check_size(len(raw))
         signed, record = read_transaction(raw)
         if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
             raise AlreadyKnown(record.hash)

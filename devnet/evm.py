@@ -39,6 +39,9 @@ GENESIS_SECONDS = 1_735_689_600
 TRANSACTION_KINDS = (0, 1, 2)
 """Legacy, EIP-2930, EIP-1559. Blobs (3) need a consensus layer; 4 is not served yet."""
 
+_UNREADABLE = (RLPException, ValidationError, PyEVMError, ValueError, TypeError, RecursionError)
+"""What py-evm's decoding of hostile bytes raises."""
+
 STANDARD_TOKEN_GAS = 10
 TOKENS_PER_NON_ZERO_BYTE = 4
 BASE_TRANSACTION_GAS = 21_000
@@ -112,7 +115,7 @@ def _decode(raw: bytes) -> SignedTransactionAPI:
         raise UnsupportedTransactionType(raw[0])
     try:
         decoded = FreeGasVM.get_transaction_builder().decode(raw)
-    except (RLPException, ValidationError, PyEVMError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise MalformedTransaction(f"the raw transaction cannot be read ({error})") from error
     if decoded.encode() != raw:
         raise MalformedTransaction("the raw transaction is not in canonical RLP")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
@@ -39,6 +41,14 @@ REQUESTS_PER_CONNECTION_MAX = 10**9
 """In effect none: a connection closed after a number of requests would look like a fault."""
 
 CONTENT_TYPES = ("application/json", "application/json-rpc", "application/jsonrequest")
+
+DEPTH_MAX = 32
+"""A batch of calls with access lists is 6 deep."""
+BRACKETS_MAX = 100_000
+"""A hundred for each request of the largest batch."""
+
+# Strings whole (they may hold brackets; the last one may lack its end), and the brackets between.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 Result = TypeVar("Result")
 
@@ -126,8 +136,8 @@ def application(owner: Owner) -> Starlette:
         if body is None:
             return _refusal(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
         try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            payload = await trio.to_thread.run_sync(parse, body)
+        except ValueError as error:
             text = f"parse error: the body is not JSON ({error})"
             return _json(_dumps(error_response(None, PARSE_ERROR, text)))
         answer = await owner.answer(payload)
@@ -147,13 +157,36 @@ def application(owner: Owner) -> Starlette:
     )
 
 
+def parse(body: bytes) -> object:
+    """Read JSON of bounded depth; raises `ValueError`.
+
+    py-evm raises Python's recursion limit to 100,000: json would run out of the C stack and end the
+    process long before it. So the depth is counted first.
+    """
+    depth = brackets = 0
+    for found in _TOKENS.finditer(body):
+        token = found.group()
+        if token in (b"[", b"{"):
+            depth += 1
+            brackets += 1
+        elif token in (b"]", b"}"):
+            depth -= 1
+        if depth > DEPTH_MAX or brackets > BRACKETS_MAX:
+            raise ValueError(
+                f"deeper than {DEPTH_MAX} or more than {BRACKETS_MAX} lists and objects"
+            )
+    payload: object = json.loads(body)
+    return payload
+
+
 async def _body(request: Request) -> bytes | None:
     """The body, or None as soon as it is too large."""
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > BODY_BYTES_MAX:
-            return None
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            received += chunk
+            if len(received) > BODY_BYTES_MAX:
+                return None
     return bytes(received)
 
 

@@ -80,6 +80,7 @@ class Hub:
                 "account": address_to_hex(c.peer_account),
                 "phase": c.phase.value,
                 "rewarded_ucent": c.sent.total.transferred_ucent,
+                "acknowledged_nonce": c.sent.acknowledged_nonce,
                 "unacknowledged": len(c.sent.unacknowledged),
                 "received_ucent": c.received.total.transferred_ucent,
                 "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,

@@ -43,12 +43,12 @@ def balance_of(
     *,
     requests: Iterable[PaymentAsk],
     submissions_waiting: int,
+    sent_unacknowledged_ucent: int,
     funds: Funds | None,
 ) -> Balance:
     """Add everything up; a closed channel's money is in the account."""
-    in_channel = settled = unacknowledged = 0
+    in_channel = settled = 0
     for channel in channels:
-        unacknowledged += _unacknowledged(channel)
         if channel.chain is None or channel.chain.status is ChainStatus.CLOSED:
             continue
         in_channel += channel.our_balance_ucent()
@@ -62,7 +62,7 @@ def balance_of(
         in_channel_ucent=in_channel,
         settled_ucent=settled,
         unsettled_ucent=in_channel - settled,
-        sent_unacknowledged_ucent=unacknowledged,
+        sent_unacknowledged_ucent=sent_unacknowledged_ucent,
         requested_ucent=sum(ask.amount_ucent for ask in open_ones if ask.ours),
         asked_ucent=sum(ask.amount_ucent for ask in open_ones if not ask.ours),
         submissions_waiting=submissions_waiting,
@@ -70,11 +70,3 @@ def balance_of(
         claimable_ucent=None if funds is None else funds.claimable_ucent,
         block=None if funds is None else funds.block,
     )
-
-
-def _unacknowledged(channel: Channel) -> int:
-    """What of our promises the hub has not acknowledged."""
-    open_totals = channel.sent.unacknowledged
-    if not open_totals:
-        return 0
-    return 0

@@ -311,7 +311,12 @@ class Connection:
         self._driver.link(channel_id, wire)
         early = self._early.pop(channel_id, None)
         if early is not None:
-            self._driver.feed(channel_id, Received(message=early))
+            try:
+                self._driver.feed(channel_id, Received(message=early))
+            except PeerError as error:
+                self._lost(error)
+                wire.close_soon()
+                return
 
         def speak() -> None:
             if wire is self._wire:

@@ -7,6 +7,7 @@ owns every channel of the process; events of one batch never wait for each other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -49,7 +50,7 @@ from ..packed import PAYMENTS_MAX, UPDATE_PAYMENT_BYTES_MAX, payment_bytes
 from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_voucher
 from ..state import Channel, CloseTerms, Moment, SignedClose
 from ..transition import step
-from ..voucher import LaneTotal, Payment, UnverifiedVoucher
+from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
 from .wire import Wire
 
@@ -187,7 +188,11 @@ class Driver:
         if not isinstance(event, Unlinked):  # which ends every connection, after a failure too
             self._check_usable()
         newest: dict[ChannelId, UnverifiedVoucher] = {}
-        self._apply(channel, event, newest)
+        try:
+            self._apply(channel, event, newest)
+        except InvariantBroken:  # the channel has stopped; who asked for something must know
+            if isinstance(event, AskedPay | AskedClose):
+                raise
         self._verify(newest)
 
     def receive(self, events: Iterable[tuple[ChannelId, Received]]) -> None:
@@ -198,7 +203,8 @@ class Driver:
             for channel, event in events:
                 if not isinstance(event.message, Update):
                     self._verify(newest)
-                self._apply(channel, event, newest)
+                with suppress(InvariantBroken):  # the channel has stopped, its neighbours go on
+                    self._apply(channel, event, newest)
         finally:
             self._verify(newest)
 
@@ -238,33 +244,37 @@ class Driver:
             result = step(before, event, self._moment())
         except InvariantBroken as broken:
             self._stop(before, broken)
-            if isinstance(event, AskedPay | AskedClose):
-                raise
-            return
+            raise
         if result.state is not before:  # a commit for nothing costs a device's flash its life
             self._set(result.state)
         for effect in result.effects:
-            match effect:
-                case SignVoucher(total=total):
-                    self._sign(channel_id, total)
-                case VerifyVoucher(voucher=voucher):
-                    newest[channel_id] = voucher
-                case RecogniseOwn(voucher=voucher):
-                    own = verify_voucher(self._separator, voucher, self._signer.address)
-                    self._apply(channel_id, RecognisedOwn(voucher=own), newest)
-                case SignClose(terms=terms):
-                    signature = self._signer.sign_digest(self._close_digest(channel_id, terms))
-                    self._apply(channel_id, CloseSigned(terms=terms, signature=signature), newest)
-                case VerifyClose(terms=terms, signature=signature):
-                    peer = result.state.terms.signer(result.state.side.other)
-                    verify_digest(self._close_digest(channel_id, terms), signature, peer)
-                    self._apply(channel_id, CloseVerified(terms=terms, signature=signature), newest)
-                case RecordSent(payments=payments, totals=totals):
-                    self._record(channel_id, SENT, payments, totals)
-                case RecordReceived(payments=payments, totals=totals):
-                    self._record(channel_id, RECEIVED, payments, totals)
-                case _:
-                    self._later(result.state, effect)
+            self._follow(result.state, effect, newest)
+
+    def _follow(
+        self, state: Channel, effect: Effect, newest: dict[ChannelId, UnverifiedVoucher]
+    ) -> None:
+        """Answer the core's question at once, or keep an effect until the commit."""
+        match effect:
+            case SignVoucher(total=total):
+                self._apply(state.id, Signed(voucher=self._sign(state, total)), newest)
+            case VerifyVoucher(voucher=voucher):
+                newest[state.id] = voucher
+            case RecogniseOwn(voucher=voucher):
+                own = verify_voucher(self._separator, voucher, self._signer.address)
+                self._apply(state.id, RecognisedOwn(voucher=own), newest)
+            case SignClose(terms=terms):
+                signature = self._signer.sign_digest(self._close_digest(state.id, terms))
+                self._apply(state.id, CloseSigned(terms=terms, signature=signature), newest)
+            case VerifyClose(terms=terms, signature=signature):
+                peer = state.terms.signer(state.side.other)
+                verify_digest(self._close_digest(state.id, terms), signature, peer)
+                self._apply(state.id, CloseVerified(terms=terms, signature=signature), newest)
+            case RecordSent(payments=payments, totals=totals):
+                self._record(state.id, SENT, payments, totals)
+            case RecordReceived(payments=payments, totals=totals):
+                self._record(state.id, RECEIVED, payments, totals)
+            case _:
+                self._later(state, effect)
 
     def _stop(self, state: Channel, broken: InvariantBroken) -> None:
         """Stop one channel whose state is impossible, before the step; the others go on."""
@@ -282,16 +292,14 @@ class Driver:
         self._wake.set()
         self.on_change()
 
-    def _sign(self, channel_id: ChannelId, total: LaneTotal) -> None:
-        channel = self.channels[channel_id]
-        voucher = sign_voucher(
+    def _sign(self, channel: Channel, total: LaneTotal) -> Voucher:
+        return sign_voucher(
             self._separator,
             self._signer,
-            channel=channel_id,
+            channel=channel.id,
             payer=channel.our_account,
             total=total,
         )
-        self.feed(channel_id, Signed(voucher=voucher))
 
     def _verify(self, newest: dict[ChannelId, UnverifiedVoucher]) -> None:
         for channel_id, unverified in newest.items():
@@ -445,16 +453,9 @@ class Driver:
             self._send(channel.id, self._update_of(channel, chunk), wire)
 
     def _update_of(self, channel: Channel, chunk: list[StoredPayment]) -> Update:
-        voucher = sign_voucher(
-            self._separator,
-            self._signer,
-            channel=channel.id,
-            payer=channel.our_account,
-            total=chunk[-1].total,
-        )
         return Update(
             channel=channel.id,
             first_nonce=chunk[0].total.nonce,
-            signature=voucher.signature,
+            signature=self._sign(channel, chunk[-1].total).signature,
             payments=tuple(stored.payment for stored in chunk),
         )

@@ -121,9 +121,7 @@ class Guard:
         if chain is not None and chain.status is ChainStatus.CLOSED:
             return
         try:
-            await self._transactions.close(
-                channel.terms, close, ours_is_a=channel.side is Side.A
-            )
+            await self._transactions.close(channel.terms, close, ours_is_a=channel.side is Side.A)
         except ChainError as error:  # the hub submits it too: one of the two comes too late
             self._notices.tell("close-not-submitted", str(error), channel="0x" + channel.id.hex())
         self._follower.poke()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,11 @@ class Ledger:
             self._reader = sqlite3.connect(  # sees only what is committed
                 path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
             )
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, LedgerUnusable) as error:
+            if hasattr(self, "_db"):
+                self._db.close()
+            if isinstance(error, LedgerUnusable):
+                raise
             raise LedgerUnusable(
                 f"the database {path} cannot be opened ({error})",
                 remedy="check that the folder exists, is writable and has space left",
@@ -117,9 +122,12 @@ class Ledger:
             for sql, parameters in statements:
                 db.execute(sql, parameters)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+        except BaseException as error:
+            with suppress(sqlite3.Error):  # what is broken may not even take a rollback
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error | OverflowError):  # SQLite's integers end at 2⁶³
+                raise
             raise LedgerUnusable(
                 f"a batch could not be made durable in {self.path} ({error})",
                 remedy="free space or repair the disk, then start again: nothing was acknowledged",

@@ -314,9 +314,7 @@ class Requests:
         )
 
 
-def incoming(
-    ledger: Ledger, channel: ChannelId, *, first_nonce: int
-) -> Iterator[IncomingPayment]:
+def incoming(ledger: Ledger, channel: ChannelId, *, first_nonce: int) -> Iterator[IncomingPayment]:
     """Accepted payments of a channel from a nonce on, as stored."""
     for stored in ledger.payments(channel, RECEIVED, first_nonce=first_nonce):
         yield read_incoming(channel, stored.total.nonce, stored.payment)

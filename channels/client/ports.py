@@ -63,9 +63,7 @@ class SignerTransactions:
         """End a channel at once by a close that both signers signed; raises `ValueError`."""
         if close.theirs is None:
             raise ValueError("a close that only one side signed cannot be submitted")
-        first, second = (
-            (close.ours, close.theirs) if ours_is_a else (close.theirs, close.ours)
-        )
+        first, second = (close.ours, close.theirs) if ours_is_a else (close.theirs, close.ours)
         await self._sender.execute(
             self._calls.close(terms, close.terms, signature_a=first, signature_b=second)
         )

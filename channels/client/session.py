@@ -6,7 +6,7 @@ from typing import Protocol
 
 import trio
 
-from ..errors import FarthingError, PeerError
+from ..errors import FarthingError
 from ..events import ChannelMessage, Received
 from ..ids import ChannelId
 from ..messages import (
@@ -40,7 +40,7 @@ class Handler(Protocol):
 
 
 async def run_session(wire: Wire, driver: Driver, handler: Handler) -> None:
-    """Serve a connection until it ends; raises the `PeerError` that ended it."""
+    """Serve a connection until it ends; raises the error that ended it, this connection alone."""
     heard = _Silence()
     try:
         async with trio.open_nursery() as nursery:
@@ -50,7 +50,7 @@ async def run_session(wire: Wire, driver: Driver, handler: Handler) -> None:
                 messages = await wire.receive()
                 heard.last = trio.current_time()
                 _dispatch(wire, driver, handler, messages)
-    except* PeerError as group:
+    except* FarthingError as group:
         raise await _last_word(wire, group) from None
     finally:
         driver.unlink(wire)
@@ -104,7 +104,7 @@ def _answer(wire: Wire, handler: Handler, message: Message) -> None:
             handler.on_message(wire, message)
 
 
-async def _last_word(wire: Wire, group: BaseExceptionGroup[PeerError]) -> PeerError:
+async def _last_word(wire: Wire, group: BaseExceptionGroup[FarthingError]) -> FarthingError:
     """Tell the peer why the connection ends, if it still listens; the first error of a group."""
     error = first_of(group)
     if not isinstance(error, ConnectionLost):
@@ -122,11 +122,11 @@ async def say_error(wire: Wire, error: FarthingError) -> None:
         return  # the peer is gone already and will learn nothing more
 
 
-def first_of(group: BaseExceptionGroup[PeerError]) -> PeerError:
+def first_of(group: BaseExceptionGroup[FarthingError]) -> FarthingError:
     """Return the first plain error of nested groups."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, PeerError):
-        raise TypeError("a group of peer errors holds something else")
+    if not isinstance(error, FarthingError):
+        raise TypeError("a group of our errors holds something else")
     return error

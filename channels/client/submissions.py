@@ -215,7 +215,11 @@ class Submissions:
             id=submission,
             outcomes=tuple(
                 RecordOutcome(
-                    amount_ucent=int(amount), nonce=int(nonce), code=code, text=text, what_to_do=todo
+                    amount_ucent=int(amount),
+                    nonce=int(nonce),
+                    code=code,
+                    text=text,
+                    what_to_do=todo,
                 )
                 for amount, nonce, code, text, todo in rows
             ),

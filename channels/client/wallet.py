@@ -20,28 +20,35 @@ from typing import Any, Final
 
 import trio
 
-from ..errors import FarthingError, InvariantBroken, LocalError
 from ..events import AskedClose
 from ..ids import Address, ChannelId, address_to_hex, to_hex
-from ..messages import PaymentRefused, PaymentRequest, ReadingOutcome
 from ..senml import PackFormat, Record
 from ..signing import Signer
-from ..state import ChainStatus, Channel, Phase, SignedClose
-from ..voucher import Payment
+from ..state import ChainStatus, Channel
 from . import keystore
 from .balance import Balance, balance_of
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
-from .export import receipt_lines
-from .folder import Folder, Settings
+from .exports import receipt_lines
+from .folder import Folder
 from .follower import Follower
 from .guard import Guard
-from .ledger import Ledger
+from .hearing import Hearing
+from .ledger import SENT, Ledger
 from .payments import SCHEMA as REQUEST_SCHEMA
-from .payments import IncomingPayment, PaymentAsk, Requests, incoming, read_incoming, usage_payment
+from .payments import IncomingPayment, PaymentAsk, Requests, incoming, usage_payment
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
+from .results import (
+    NotJoined,
+    SentNoAnswer,
+    SentPayment,
+    TookTooLong,
+    can_ask_close,
+    chain_status,
+    channel_record,
+)
 from .rpc import RpcClient
 from .submissions import SCHEMA as SUBMISSION_SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
@@ -54,44 +61,7 @@ CLOSE_SECONDS: Final = 180.0
 """An offer lives up to 120 s and is submitted within them."""
 CHAIN_SECONDS: Final = 180.0
 
-WALLET_SCHEMA: Final = SUBMISSION_SCHEMA + REQUEST_SCHEMA
-
-
-class NotJoined(LocalError):
-    """There is no channel to do this on."""
-
-    code = "not-joined"
-    remedy = "join the hub first: `farthing wallet join`"
-
-
-class TookTooLong(LocalError):
-    """What was asked has not happened in time; it may still."""
-
-    code = "took-too-long"
-    retryable = True
-
-
-class SentNoAnswer(LocalError):
-    """A payment was signed and is not acknowledged; it is spent and will arrive."""
-
-    code = "sent-no-answer"
-    remedy = "do not pay again: it is resent until the hub has it; see `farthing wallet balance`"
-
-    def __init__(self, payment: SentPayment) -> None:
-        super().__init__(
-            f"payment {payment.nonce} of {payment.amount_ucent} µ¢ is sent and not acknowledged"
-        )
-        self.payment = payment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentPayment:
-    """A payment that we made: its lane's channel and nonce, and whether the hub holds it."""
-
-    channel: ChannelId
-    nonce: int
-    amount_ucent: int
-    acknowledged: bool
+SCHEMA: Final = SUBMISSION_SCHEMA + REQUEST_SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +93,9 @@ class Wallet:
         self._pulse = Pulse()
         self._notices = Notices()
         self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
-            ledger, signer, settings.deployment.domain(), self._follower.moment, self
+            ledger, signer, settings.deployment.domain(), self._follower.moment, hearing
         )
         self._driver.on_change = self._pulse.beat
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
@@ -132,10 +103,9 @@ class Wallet:
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
         self._guard = Guard(transactions, self._follower, self._pulse, self._notices)
-        self._connection = Connection(
-            settings, signer, self._follower, self._pulse, self._notices
-        )
-        self._connection.attach(self._driver, self)
+        self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
+        self._connection.attach(self._driver, hearing)
+        hearing.attach(self._connection, self._submissions, self._requests, self._guard)
 
     @property
     def account(self) -> Address:
@@ -162,7 +132,7 @@ class Wallet:
             connection.joining -= 1
         channel = connection.usable()
         if channel is None:
-            raise connection.refusal or NotJoined("the hub opened no channel")
+            raise self._connection.refusal or NotJoined("the hub opened no channel")
         return channel.id
 
     @contextlib.contextmanager
@@ -303,8 +273,16 @@ class Wallet:
             self._driver.channels.values(),
             requests=self._requests.all(),
             submissions_waiting=self._submissions.waiting,
+            sent_unacknowledged_ucent=sum(self._unacknowledged(c) for c in self.channels()),
             funds=self._follower.funds,
         )
+
+    def _unacknowledged(self, channel: Channel) -> int:
+        if not channel.sent.unacknowledged:
+            return 0
+        first_nonce = channel.sent.acknowledged_nonce + 1
+        rows = self._ledger.payments(channel.id, SENT, first_nonce=first_nonce)
+        return sum(stored.payment.amount_ucent for stored in rows)
 
     def channels(self) -> list[Channel]:
         """Every channel that this wallet holds or held."""
@@ -336,8 +314,8 @@ class Wallet:
 
     def receipts(self) -> Iterator[str]:
         """Every payment of both lanes as a line of a receipts file (docs/protocol.md)."""
-        for channel in self.channels():
-            yield from receipt_lines(self._ledger, channel)
+        for line in receipt_lines(self._ledger):
+            yield json.dumps(line)
 
     def listen(self) -> trio.MemoryReceiveChannel[Notice]:
         """What happens from now on, for people to read; close it when done."""
@@ -357,7 +335,7 @@ class Wallet:
         with self._limit(limit, "closing in agreement", _WAITING_CLOSE):
             while self._status_of(channel_id) is not ChainStatus.CLOSED:
                 state = self._driver.get(channel_id)
-                if _can_ask_close(state):
+                if can_ask_close(state):
                     self._driver.feed(channel_id, AskedClose())
                 await self._pulse.wait()
         await self._driver.wait_durable()
@@ -391,7 +369,7 @@ class Wallet:
         """The named channel, or the only one that has not ended."""
         if channel is not None:
             return self._driver.get(channel).id
-        open_ones = [c for c in self.channels() if _status(c) is not ChainStatus.CLOSED]
+        open_ones = [c for c in self.channels() if chain_status(c) is not ChainStatus.CLOSED]
         if not open_ones:
             raise NotJoined("this wallet holds no channel that could be closed")
         if len(open_ones) > 1:
@@ -400,71 +378,7 @@ class Wallet:
         return open_ones[0].id
 
     def _status_of(self, channel: ChannelId) -> ChainStatus:
-        return _status(self._driver.get(channel))
-
-    # -- what driver and connection tell ----------------------------------------------------
-
-    def on_received(
-        self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
-    ) -> None:
-        """Match payments with our requests and tell the owner; they are durable already."""
-        amount = 0
-        for nonce, payment in enumerate(payments, start=first_nonce):
-            amount += payment.amount_ucent
-            read = read_incoming(channel.id, nonce, payment)
-            self._requests.on_payment(read)
-            if read.problem:
-                text = f"payment {nonce} is accepted, its receipt is not usable: {read.problem}"
-                self._notices.tell("bad-receipt", text, nonce=nonce)
-        self._notices.tell(
-            "received",
-            f"received {amount} µ¢ in {len(payments)} payments",
-            channel=to_hex(channel.id),
-            first_nonce=first_nonce,
-            payments=len(payments),
-            amount_ucent=amount,
-        )
-        self._pulse.beat()
-
-    def on_acknowledged(self, channel: Channel, nonce: int) -> None:
-        """The hub holds our payments up to a nonce."""
-        text = f"the hub acknowledged our payments up to {nonce}"
-        self._notices.tell("acknowledged", text, channel=to_hex(channel.id), nonce=nonce)
-        self._pulse.beat()
-
-    def on_stopped(self, channel: Channel, reason: str) -> None:
-        """A channel signs and accepts nothing any more."""
-        self._notices.tell("stopped", reason, channel=to_hex(channel.id))
-
-    def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
-        """Submit a co-signed close that the hub has not brought to the chain."""
-        self._guard.submit_soon(channel, close)
-
-    def on_outcome(self, message: ReadingOutcome) -> None:
-        """Take the answer to a submission."""
-        self._submissions.on_outcome(message)
-
-    def on_request(self, message: PaymentRequest) -> None:
-        """Take a request to be paid."""
-        refusal = self._requests.on_request(message)
-        if refusal is not None:
-            self._connection.send(refusal)
-
-    def on_refused(self, message: PaymentRefused) -> None:
-        """Take the refusal of a request of ours."""
-        self._requests.on_refused(message)
-
-    def on_speaking(self, channel: Channel) -> None:
-        """Send again what the hub may not have."""
-        self._notices.tell(
-            "joined", f"channel {to_hex(channel.id)} is connected", channel=to_hex(channel.id)
-        )
-        for request in self._requests.unanswered(channel.id):
-            self._connection.send(request)
-
-    def on_disconnected(self) -> None:
-        """Queue again what is unanswered."""
-        self._submissions.on_disconnected()
+        return chain_status(self._driver.get(channel))
 
     # -- running ----------------------------------------------------------------------------
 
@@ -489,38 +403,6 @@ _WAITING_CLOSE = "wait longer, or close without the hub: `farthing wallet close 
 _WAITING_CHAIN = "look with `farthing wallet status`, then try again: repeating it is harmless"
 
 
-def _status(channel: Channel) -> ChainStatus:
-    return ChainStatus.NEVER if channel.chain is None else channel.chain.status
-
-
-def _can_ask_close(channel: Channel) -> bool:
-    phases = (Phase.LIVE, Phase.DRAINING, Phase.DOWN, Phase.GREETING)
-    return not channel.we_want_close and channel.phase in phases
-
-
-def channel_record(channel: Channel) -> dict[str, Any]:
-    """A channel as plain values for people and programs; amounts in µ¢."""
-    chain = channel.chain
-    return {
-        "channel": to_hex(channel.id),
-        "phase": channel.phase.value,
-        "sequence": channel.terms.sequence,
-        "challenge_seconds": channel.terms.challenge_seconds,
-        "challenge_blocks": channel.terms.challenge_blocks,
-        "balance_ucent": channel.our_balance_ucent(),
-        "received_ucent": channel.received.total.transferred_ucent,
-        "received_payments": channel.received.total.nonce,
-        "sent_ucent": channel.sent.total.transferred_ucent,
-        "sent_payments": channel.sent.total.nonce,
-        "acknowledged_payments": channel.sent.acknowledged_nonce,
-        "settled_received_ucent": 0 if chain is None else chain.settled_ucent[channel.side.other],
-        "settled_sent_ucent": 0 if chain is None else chain.settled_ucent[channel.side],
-        "deadline_seconds": 0 if chain is None else chain.deadline_seconds,
-        "deadline_block": 0 if chain is None else chain.deadline_block,
-        "stopped": channel.stopped,
-    }
-
-
 @contextlib.asynccontextmanager
 async def open_wallet(
     path: Path,
@@ -538,7 +420,7 @@ async def open_wallet(
     with folder.locked(), contextlib.ExitStack() as stack:
         settings = folder.settings()
         signer = await trio.to_thread.run_sync(keystore.unlock, folder.keystore_file, password)
-        ledger = Ledger(folder.ledger_file, schema=WALLET_SCHEMA)
+        ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
             if chain is None or transactions is None:
@@ -552,10 +434,24 @@ async def open_wallet(
                     TransactionSender(reader, signer), calls
                 )
             wallet = Wallet(folder, signer, ledger, chain, transactions)
-            with _plain_errors():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(wallet.run)
-                    try:
+            try:
+                with _plain_errors():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(wallet.run)
                         yield wallet
-                    finally:
                         nursery.cancel_scope.cancel()
+            finally:
+                with trio.CancelScope(shield=True):  # one commit, which is short
+                    await wallet.flush()
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise the only error of a group as itself, as if there were no background."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None

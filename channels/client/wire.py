@@ -26,8 +26,11 @@ from ..signing import Signer, verify_digest
 Greeting = TypeVar("Greeting", Hello, Challenge, Authenticate)
 
 READ_BYTES: Final = 2**16
-QUEUE_FRAMES_MAX: Final = 4096
-"""A peer that does not read this many of our messages is disconnected, not waited for."""
+QUEUE_FRAMES_MAX: Final = 16_384
+"""A peer that does not read this many of our messages is disconnected, not waited for; four times
+the payments that may be unacknowledged on a channel."""
+QUEUE_BYTES_MAX: Final = 64 * 2**20
+"""The same in bytes: a peer can make us send its whole lane again and read none of it."""
 HANDSHAKE_SECONDS_MAX: Final = 10
 NONCE_BYTES: Final = 32
 
@@ -62,12 +65,17 @@ class Wire:
         self._reader = FrameReader()
         self._pending: list[Message] = []
         self._out_send, self._out = trio.open_memory_channel[bytes](QUEUE_FRAMES_MAX)
+        self._queued_bytes = 0
         self.peer: Address | None = None
 
     def send(self, message: Message) -> None:
         """Queue a message for the writer task; raises `SlowReader` when the queue is full."""
+        frame = encode_frame(encode_message(message))
+        if self._queued_bytes + len(frame) > QUEUE_BYTES_MAX:
+            raise SlowReader(f"{self._queued_bytes} bytes wait for the peer to read")
         try:
-            self._out_send.send_nowait(encode_frame(encode_message(message)))
+            self._out_send.send_nowait(frame)
+            self._queued_bytes += len(frame)
         except trio.WouldBlock:
             raise SlowReader(f"{QUEUE_FRAMES_MAX} messages wait for the peer to read") from None
         except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -83,7 +91,9 @@ class Wire:
                         frames.append(self._out.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._send_bytes(b"".join(frames))
+                data = b"".join(frames)
+                await self._send_bytes(data)
+                self._queued_bytes -= len(data)
         raise ConnectionLost("this side ended the connection")
 
     async def _send_bytes(self, data: bytes) -> None:
@@ -152,6 +162,8 @@ class Wire:
             await self.say_now(hello)
             challenge = await self._expect(Challenge)
             check_challenge(hello, challenge)
+            # The listener may speak at once: its first messages can come with its signature.
+            self._reader.frame_bytes_max = FRAME_BYTES_MAX
             transcript = Transcript(domain=domain, hello=hello, challenge=challenge)
             signature = signer.sign_digest(transcript.digest(Role.DIALER))
             await self.say_now(Authenticate(signature=signature))

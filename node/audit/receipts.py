@@ -106,12 +106,12 @@ class ReceiptsReader:
         self._findings.append(Finding(code=code, subject=place, text=text))
 
     def _add_line(self, place: str, line: bytes) -> None:
-        lane, record = _parse(place, line)
+        lane, record, problem = _parse(place, line)
         known = self._lanes.setdefault(lane, {}).get(record.nonce, ())
         if any(_same(record, other) for other in known):
             return
         self._lanes[lane][record.nonce] = (*known, record)
-        self._findings += _judge(lane, record, known)
+        self._findings += _judge(lane, record, problem, known)
         if record.block is not None:
             self._blocks.add(record.block)
         if not known:
@@ -128,7 +128,7 @@ def _same(one: ReceiptRecord, other: ReceiptRecord) -> bool:
 
 
 def _judge(
-    lane: LaneId, record: ReceiptRecord, known: tuple[ReceiptRecord, ...]
+    lane: LaneId, record: ReceiptRecord, problem: str, known: tuple[ReceiptRecord, ...]
 ) -> Iterator[Finding]:
     def found(code: Code, what: str) -> Finding:
         return Finding(
@@ -141,8 +141,8 @@ def _judge(
             f"channel {to_hex(lane.channel)}: {what}",
         )
 
-    if record.stated_ucent is None:
-        yield found(Code.MALFORMED_RECEIPT, _problem_of(record.receipt))
+    if problem:
+        yield found(Code.MALFORMED_RECEIPT, problem)
     elif record.stated_ucent != record.amount_ucent:
         yield found(
             Code.AMOUNT_DIFFERS,
@@ -155,15 +155,8 @@ def _judge(
         )
 
 
-def _problem_of(receipt: Receipt) -> str:
-    try:
-        receipt.fields()
-    except MalformedReceipt as error:
-        return error.text
-    return ""
-
-
-def _parse(place: str, line: bytes) -> tuple[LaneId, ReceiptRecord]:
+def _parse(place: str, line: bytes) -> tuple[LaneId, ReceiptRecord, str]:
+    """The lane, the payment, and what is wrong with the content of its receipt, if anything is."""
     fields = _fields(line)
     try:
         lane = LaneId(
@@ -177,11 +170,13 @@ def _parse(place: str, line: bytes) -> tuple[LaneId, ReceiptRecord]:
         )
     except FarthingError as error:
         raise _BadLine(error.text) from None
+    content: dict[str, Any] = {}
+    problem = ""
     try:
         content = receipt.fields()
-    except MalformedReceipt:
-        content = {}
-    return lane, ReceiptRecord(
+    except MalformedReceipt as error:
+        problem = error.text
+    record = ReceiptRecord(
         place=place,
         payee=payee,
         nonce=_number(fields, "nonce", NONCE_MAX),
@@ -191,6 +186,7 @@ def _parse(place: str, line: bytes) -> tuple[LaneId, ReceiptRecord]:
         block=content.get("block"),
         at=content.get("at"),
     )
+    return lane, record, problem
 
 
 def _fields(line: bytes) -> dict[str, Any]:

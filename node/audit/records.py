@@ -202,8 +202,8 @@ class ChannelState:
         return sum(self.deposit_ucent) - sum(self.withdrawn_ucent)
 
 
-STATUS_NEVER, STATUS_OPEN, STATUS_CLOSING, STATUS_CLOSED = range(4)
-"""Of a channel, as contracts/payment_channels.vy numbers them."""
+STATUS_OPEN, STATUS_CLOSING, STATUS_CLOSED = 1, 2, 3
+"""Of a channel, as contracts/payment_channels.vy numbers them; 0 is one that was never opened."""
 
 MEMBER_ACTIVE = 1
 """Status of a member, as contracts/member_registry.vy numbers it."""

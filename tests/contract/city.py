@@ -7,7 +7,7 @@ from farthing.contracts.artifacts import load
 
 from .evm import Contract, Evm, Outcome, Person
 
-REGISTRAR, TREASURY, HUB, RESIDENT, DEVICE, RELAYER = 1, 2, 3, 4, 5, 6
+REGISTRAR, TREASURY, HUB, RESIDENT, DEVICE = 1, 2, 3, 4, 5
 ACTIVE, SUSPENDED, REMOVED = 1, 2, 3
 ZERO32 = b"\x00" * 32
 CENT = 1_000_000

@@ -15,8 +15,8 @@ from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.state import PragueState
 from eth_abi.abi import decode, encode
 from eth_account import Account as EthAccount
-from eth_keys import keys
-from eth_typing import Address, Hash32
+from eth_keys.datatypes import PrivateKey
+from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.abi import (
     collapse_if_tuple,
     event_abi_to_log_topic,
@@ -52,7 +52,7 @@ class Person:
 
     @property
     def address(self) -> str:
-        return to_checksum_address(keys.PrivateKey(self.key).public_key.to_address())
+        return to_checksum_address(PrivateKey(self.key).public_key.to_address())
 
     def sign(self, typed_data: dict[str, Any]) -> bytes:
         """Sign EIP-712 data with eth_account's generic encoder: 65 bytes, v of 27 or 28."""
@@ -91,11 +91,11 @@ class Evm:
 
     def _context(self) -> ExecutionContext:
         return ExecutionContext(
-            coinbase=b"\x00" * 20,
+            coinbase=Address(bytes(20)),
             timestamp=self.time,
-            block_number=self.block,
+            block_number=BlockNumber(self.block),
             difficulty=0,
-            mix_hash=b"\x00" * 32,
+            mix_hash=Hash32(bytes(32)),
             gas_limit=BLOCK_GAS,
             prev_hashes=(Hash32(keccak(text=f"block {self.block - n}")) for n in range(1, 257)),
             chain_id=self.chain_id,
@@ -139,7 +139,7 @@ class Evm:
         nonce = self.state.get_nonce(to_canonical_address(sender.address))
         transaction = PragueVM.create_unsigned_transaction(
             nonce=nonce, gas_price=0, gas=gas, to=Address(to), value=0, data=data
-        ).as_signed_transaction(keys.PrivateKey(sender.key), chain_id=self.chain_id)
+        ).as_signed_transaction(PrivateKey(sender.key), chain_id=self.chain_id)
         computation = self.state.apply_transaction(transaction)
         gas_used = PragueVM.finalize_gas_used(transaction, computation)
         if computation.is_error:

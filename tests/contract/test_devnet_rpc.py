@@ -266,7 +266,7 @@ def test_a_malleable_signature_is_refused() -> None:
     decoded = builder.decode(bytes.fromhex(raw(chain)[2:]))
     flipped = decoded.copy(
         s=SECP256K1_N - decoded.s,
-        v=2 * (2 * chain.chain_id + 35) + 1 - decoded.v,
+        v=2 * (2 * chain.chain_id + 35) + 1 - decoded.v,  # type: ignore[attr-defined]
     )
     error = refusal(chain, "eth_sendRawTransaction", to_hex(flipped.encode()))
     assert error["code"] == -32000
@@ -297,6 +297,12 @@ def test_a_malleable_signature_is_refused() -> None:
 def test_bytes_that_are_no_transaction_are_refused(text: object, code: int) -> None:
     error = refusal(made_chain(), "eth_sendRawTransaction", text)
     assert error["code"] == code
+
+
+@pytest.mark.parametrize("nest", ["c1" * 100_000, "c1" * 260_000, "f9ffff" * 100_000])
+def test_deeply_nested_bytes_are_refused_and_do_not_exhaust_the_stack(nest: str) -> None:
+    for start in ("0x", "0x02"):
+        assert refusal(made_chain(), "eth_sendRawTransaction", start + nest)["code"] == -32602
 
 
 def test_a_truncated_a_longer_and_a_damaged_transaction_are_refused() -> None:

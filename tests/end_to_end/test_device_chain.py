@@ -8,20 +8,24 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import trio
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 from web3.logs import DISCARD
+from web3.types import RPCEndpoint, TxReceipt
 
 from farthing.channels import eip712
 from farthing.channels.client.abi import SettleRow
 from farthing.channels.client.chain import (
     ChainReader,
     NoContract,
+    Outcome,
     OutcomeUnknown,
     WrongChain,
     WrongContract,
@@ -44,11 +48,11 @@ from farthing.channels.client.transaction import (
 from farthing.channels.deployment import Deployment
 from farthing.channels.ids import Address, ChannelId, address_from_hex
 from farthing.channels.signing import Signer, sign_voucher
-from farthing.channels.state import ChainStatus, CloseTerms
+from farthing.channels.state import ChainStatus, ChainView, CloseTerms
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN, Terms
-from farthing.channels.voucher import LaneTotal
+from farthing.channels.voucher import LaneTotal, Voucher
 from farthing.contracts.artifacts import load
-from farthing.devnet.accounts import dev_accounts
+from farthing.devnet.accounts import DevAccount, dev_accounts
 
 DEPOSIT = 1_000_000
 ACTIVE, TREASURY, HUB, RESIDENT, DEVICE = 1, 2, 3, 4, 5
@@ -61,25 +65,25 @@ class City:
     url: str
     web3: Web3
     deployment: Deployment
-    contracts: dict
-    hub: object
-    alice: object
-    device: object
-    stranger: object
+    contracts: dict[str, Any]
+    hub: DevAccount
+    alice: DevAccount
+    device: DevAccount
+    stranger: DevAccount
 
     @property
-    def hub_signer(self):
+    def hub_signer(self) -> Signer:
         return Signer(self.hub.private_key)
 
     @property
-    def alice_signer(self):
+    def alice_signer(self) -> Signer:
         return Signer(self.alice.private_key)
 
     @property
-    def device_signer(self):
+    def device_signer(self) -> Signer:
         return Signer(self.device.private_key)
 
-    def send(self, sender, call):
+    def send(self, sender: DevAccount, call: Any) -> TxReceipt:
         transaction = call.build_transaction({"from": sender.checksum_address, "gasPrice": 0})
         nonce = self.web3.eth.get_transaction_count(sender.checksum_address)
         signed = Account.sign_transaction(transaction | {"nonce": nonce}, sender.private_key)
@@ -89,7 +93,7 @@ class City:
         assert receipt["status"] == 1
         return receipt
 
-    def open(self, deposit=DEPOSIT):
+    def open(self, deposit: int = DEPOSIT) -> tuple[ChannelId, Terms]:
         """A new channel between the hub and alice; returns its id and terms."""
         channels = self.contracts["payment_channels"]
         parties = (self.hub, self.hub, self.alice, self.device)
@@ -112,19 +116,21 @@ class City:
         )
         return ChannelId(bytes(event["args"]["channel"])), terms
 
-    def ask(self, method, *params):
-        answer = self.web3.provider.make_request(method, list(params))
+    def ask(self, method: str, *params: object) -> Any:
+        answer = self.web3.provider.make_request(RPCEndpoint(method), list(params))
         assert "error" not in answer, answer
         return answer["result"]
 
-    def voucher(self, signer, channel, payer, amount, nonce=1):
+    def voucher(
+        self, signer: Signer, channel: ChannelId, payer: Address, amount: int, nonce: int = 1
+    ) -> Voucher:
         total = LaneTotal(nonce=nonce, transferred_ucent=amount, history=b"\x21" * 32)
         separator = self.deployment.domain().separator()
         return sign_voucher(separator, signer, channel=channel, payer=payer, total=total)
 
 
 @contextmanager
-def devnet():
+def devnet() -> Iterator[str]:
     """`farthing devnet up`, with a block for each transaction."""
     program = "from farthing.cli.main import main; main()"
     command = [sys.executable, "-c", program, "devnet", "up"]
@@ -141,11 +147,11 @@ def devnet():
             process.wait(timeout=30)
 
 
-def build_city(url):
+def build_city(url: str) -> City:
     web3 = Web3(HTTPProvider(url))
     registrar, treasury, hub, alice, device, *_, stranger = dev_accounts(10)
-    contracts = {}
-    arguments = {
+    contracts: dict[str, Any] = {}
+    arguments: dict[str, Callable[[], list[str]]] = {
         "member_registry": lambda: [registrar.checksum_address],
         "city_credit": lambda: [contracts["member_registry"].address],
         "payment_channels": lambda: [
@@ -184,45 +190,47 @@ def build_city(url):
 
 
 @pytest.fixture(scope="module")
-def city():
+def city() -> Iterator[City]:
     with devnet() as url:
         yield build_city(url)
 
 
 @pytest.fixture
-async def rpc(city):
+async def rpc(city: City) -> AsyncIterator[RpcClient]:
     async with RpcClient(city.url) as client:
         yield client
 
 
 @pytest.fixture
-def reader(city, rpc):
+def reader(city: City, rpc: RpcClient) -> ChainReader:
     return ChainReader(rpc, city.deployment)
 
 
 @pytest.fixture
-def device(city, reader):
+def device(city: City, reader: ChainReader) -> TransactionSender:
     """The device's sender: it holds only the signer that alice's account named."""
     return TransactionSender(reader, city.device_signer)
 
 
 @pytest.fixture
-def calls(city):
+def calls(city: City) -> ContractCalls:
     return ContractCalls(city.deployment)
 
 
-async def view(reader, channel):
+async def view(reader: ChainReader, channel: ChannelId) -> ChainView:
     return await reader.channel_state(channel, await reader.head())
 
 
-def test_our_domain_and_channel_ids_are_the_contracts(city):
+def test_our_domain_and_channel_ids_are_the_contracts(city: City) -> None:
     channel, terms = city.open()
     functions = city.contracts["payment_channels"].functions
     assert bytes(functions.domain_separator().call()) == city.deployment.domain().separator()
     assert city.deployment.channel_id(terms) == channel
 
 
-async def test_the_deployment_is_recognised_and_any_other_named(city, rpc, reader):
+async def test_the_deployment_is_recognised_and_any_other_named(
+    city: City, rpc: RpcClient, reader: ChainReader
+) -> None:
     await reader.check_identity()
     deployment = city.deployment
     for change, error in (
@@ -237,7 +245,9 @@ async def test_the_deployment_is_recognised_and_any_other_named(city, rpc, reade
             await ChainReader(rpc, replace(deployment, **change)).check_identity()
 
 
-async def test_a_channel_is_found_by_its_accounts_and_by_its_id(city, reader):
+async def test_a_channel_is_found_by_its_accounts_and_by_its_id(
+    city: City, reader: ChainReader
+) -> None:
     channel, terms = city.open(deposit=123)
     for account in (city.hub.address, city.alice.address):
         found = await reader.channels_of(account)
@@ -256,7 +266,7 @@ async def test_a_channel_is_found_by_its_accounts_and_by_its_id(city, reader):
     assert (await view(reader, ChannelId(bytes(32)))).status is ChainStatus.NEVER
 
 
-async def test_members_and_balances_are_read(city, reader):
+async def test_members_and_balances_are_read(city: City, reader: ChainReader) -> None:
     head = await reader.head()
     assert await reader.is_active(city.device.address, head.block)
     assert not await reader.is_active(city.stranger.address, head.block)
@@ -267,7 +277,9 @@ async def test_members_and_balances_are_read(city, reader):
     assert await reader.allowance(city.hub.address, head.block) > 2**255
 
 
-async def test_an_account_approves_and_deposits(city, reader, calls):
+async def test_an_account_approves_and_deposits(
+    city: City, reader: ChainReader, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     alice = TransactionSender(reader, city.alice_signer)
     await alice.execute(calls.approve(500))
@@ -283,8 +295,8 @@ async def test_an_account_approves_and_deposits(city, reader, calls):
 
 
 async def test_a_device_settles_what_it_earned_and_stale_rows_are_reported(
-    city, reader, device, calls
-):
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     newest = city.voucher(city.hub_signer, channel, city.hub.address, 700, nonce=2)
     older = city.voucher(city.hub_signer, channel, city.hub.address, 300)
@@ -300,7 +312,9 @@ async def test_a_device_settles_what_it_earned_and_stale_rows_are_reported(
     assert (await view(reader, channel)).settled_ucent == (700, 0)
 
 
-async def test_a_payer_settles_its_own_lane_without_a_signature(city, reader, calls):
+async def test_a_payer_settles_its_own_lane_without_a_signature(
+    city: City, reader: ChainReader, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     mine = city.voucher(city.hub_signer, channel, city.alice.address, 40)  # not the lane's signer
     row = SettleRow(terms=terms, voucher=mine, signed=False)
@@ -308,7 +322,9 @@ async def test_a_payer_settles_its_own_lane_without_a_signature(city, reader, ca
     assert (await view(reader, channel)).settled_ucent == (0, 40)
 
 
-async def test_a_close_runs_through_its_window_and_pays_out(city, reader, device, calls):
+async def test_a_close_runs_through_its_window_and_pays_out(
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     newest = city.voucher(city.hub_signer, channel, city.hub.address, 700)
     before = await reader.balance_of(city.alice.address, (await reader.head()).block)
@@ -339,7 +355,9 @@ async def test_a_close_runs_through_its_window_and_pays_out(city, reader, device
     assert await reader.balance_of(city.alice.address, outcome.block) == before + 700
 
 
-async def test_a_signed_start_of_a_close_is_sent_by_anybody(city, reader, calls):
+async def test_a_signed_start_of_a_close_is_sent_by_anybody(
+    city: City, reader: ChainReader, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     expires = (await reader.head()).timestamp + 3600
     separator = city.deployment.domain().separator()
@@ -352,7 +370,9 @@ async def test_a_signed_start_of_a_close_is_sent_by_anybody(city, reader, calls)
     assert outcome.logs[0].by == city.device.address
 
 
-async def test_both_signatures_close_at_once(city, reader, device, calls):
+async def test_both_signatures_close_at_once(
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     channel, terms = city.open()
     content = CloseTerms(
         transferred_a_ucent=250,
@@ -378,8 +398,12 @@ async def test_both_signatures_close_at_once(city, reader, device, calls):
 
 
 async def test_logs_are_read_in_batches_for_the_asked_channels_only(
-    city, reader, device, calls, monkeypatch
-):
+    city: City,
+    reader: ChainReader,
+    device: TransactionSender,
+    calls: ContractCalls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("farthing.channels.client.chain.LOG_BLOCKS_MAX", 3)
     mine, terms = city.open()
     other, other_terms = city.open()
@@ -398,7 +422,9 @@ async def test_logs_are_read_in_batches_for_the_asked_channels_only(
     assert {log.channel for log in found} == {mine}
 
 
-async def test_a_nonmembers_transaction_is_refused_by_the_chain(city, reader, calls):
+async def test_a_nonmembers_transaction_is_refused_by_the_chain(
+    city: City, reader: ChainReader, calls: ContractCalls
+) -> None:
     city.ask("perm_removeAccountsFromAllowlist", [city.stranger.checksum_address])
     mallory = TransactionSender(reader, Signer(city.stranger.private_key))
     signed = await mallory.prepare(calls.approve(1))
@@ -406,7 +432,9 @@ async def test_a_nonmembers_transaction_is_refused_by_the_chain(city, reader, ca
         await mallory.submit(signed)
 
 
-async def test_a_call_that_would_revert_is_refused_before_it_is_sent(city, reader, device, calls):
+async def test_a_call_that_would_revert_is_refused_before_it_is_sent(
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     nonce = await reader.next_nonce(device.address)
     with pytest.raises(RpcRefused, match="channels: ") as caught:
         await device.execute(calls.claim(city.alice.address))
@@ -414,7 +442,9 @@ async def test_a_call_that_would_revert_is_refused_before_it_is_sent(city, reade
     assert await reader.next_nonce(device.address) == nonce
 
 
-async def test_a_transaction_that_reverts_on_the_chain_tells_why(city, reader, device, calls):
+async def test_a_transaction_that_reverts_on_the_chain_tells_why(
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     _, terms = city.open()
     prepared = await device.prepare(calls.start_close(terms))
     await TransactionSender(reader, city.hub_signer).execute(calls.start_close(terms))
@@ -425,8 +455,8 @@ async def test_a_transaction_that_reverts_on_the_chain_tells_why(city, reader, d
 
 
 async def test_a_prepared_transaction_survives_a_crash_and_is_sent_once(
-    city, reader, device, calls
-):
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     _, terms = city.open()
     prepared = await device.prepare(calls.start_close(terms))
     first = await device.submit(prepared)
@@ -436,11 +466,13 @@ async def test_a_prepared_transaction_survives_a_crash_and_is_sent_once(
     assert await reader.next_nonce(device.address) == prepared.nonce + 1
 
 
-async def test_concurrent_calls_take_turns(city, reader, device, calls):
+async def test_concurrent_calls_take_turns(
+    city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
+) -> None:
     opened = [city.open() for _ in range(3)]
-    outcomes = []
+    outcomes: list[Outcome] = []
 
-    async def start(terms):
+    async def start(terms: Terms) -> None:
         outcomes.append(await device.execute(calls.start_close(terms)))
 
     async with trio.open_nursery() as nursery:
@@ -449,7 +481,9 @@ async def test_concurrent_calls_take_turns(city, reader, device, calls):
     assert len({outcome.transaction_hash for outcome in outcomes}) == 3
 
 
-async def test_an_unconfirmed_transaction_has_no_outcome_yet(city, rpc, calls):
+async def test_an_unconfirmed_transaction_has_no_outcome_yet(
+    city: City, rpc: RpcClient, calls: ContractCalls
+) -> None:
     _, terms = city.open()
     patient = ChainReader(rpc, city.deployment, confirmations=2)
     sender = TransactionSender(patient, city.device_signer)

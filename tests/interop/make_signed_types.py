@@ -86,7 +86,9 @@ def native(members: list[tuple[str, str]], message: dict[str, str]) -> dict[str,
     }
 
 
-def vector(kind: str, domain: dict[str, str], message: dict[str, str], secret: bytes) -> dict:
+def vector(
+    kind: str, domain: dict[str, str], message: dict[str, str], secret: bytes
+) -> dict[str, object]:
     encoded = encode_typed_data(
         full_message={
             "types": {
@@ -111,7 +113,7 @@ def vector(kind: str, domain: dict[str, str], message: dict[str, str], secret: b
     }
 
 
-def vectors() -> list[dict]:
+def vectors() -> list[dict[str, object]]:
     found = []
     for kind, members in TYPES.items():
         domains = [

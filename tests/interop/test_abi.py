@@ -1,5 +1,8 @@
 """The hand-written ABI is the contracts': selectors, topics, encodings, decodings, transactions."""
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import pytest
 from eth_abi import decode, encode
 from eth_account import Account
@@ -18,8 +21,10 @@ from farthing.channels.signing import Signer, sign_voucher
 from farthing.channels.state import CloseTerms
 from farthing.channels.terms import CHALLENGE_BLOCKS_MAX, CHALLENGE_SECONDS_MAX, Side, Terms
 from farthing.channels.units import NONCE_MAX, TRANSFERRED_MAX
-from farthing.channels.voucher import LaneTotal
+from farthing.channels.voucher import LaneTotal, Voucher
 from farthing.contracts.artifacts import NAMES, load
+
+Entry: TypeAlias = dict[str, Any]
 
 TERMS_TYPE = "(address,address,address,address,uint64,uint64,uint64)"
 ALICE, HUB = Signer(b"\x01" * 32), Signer(b"\x02" * 32)
@@ -46,14 +51,14 @@ SEPARATOR = DEPLOYMENT.domain().separator()
 SIGNATURE_A, SIGNATURE_B = b"\xa1" * 65, b"\xb2" * 65
 
 
-def canonical(member):
+def canonical(member: Entry) -> str:
     kind = member["type"]
     if kind.startswith("tuple"):
         return f"({','.join(map(canonical, member['components']))}){kind.removeprefix('tuple')}"
     return kind
 
 
-def signatures(name, kind):
+def signatures(name: str, kind: str) -> set[str]:
     return {
         f"{entry['name']}({','.join(map(canonical, entry['inputs']))})"
         for entry in load(name).abi
@@ -61,7 +66,7 @@ def signatures(name, kind):
     }
 
 
-def terms_tuple(terms):
+def terms_tuple(terms: Terms) -> tuple[str | int, ...]:
     return (
         address_to_hex(terms.account_a),
         address_to_hex(terms.signer_a),
@@ -73,11 +78,11 @@ def terms_tuple(terms):
     )
 
 
-def voucher(signer, payer, total):
+def voucher(signer: Signer, payer: Address, total: LaneTotal) -> Voucher:
     return sign_voucher(SEPARATOR, signer, channel=CHANNEL, payer=payer, total=total)
 
 
-def test_methods_are_the_contracts_and_their_selectors_are_right():
+def test_methods_are_the_contracts_and_their_selectors_are_right() -> None:
     assert set(abi.METHODS) == set(NAMES)
     for name, methods in abi.METHODS.items():
         for method in methods:
@@ -85,13 +90,13 @@ def test_methods_are_the_contracts_and_their_selectors_are_right():
             assert method.selector == keccak256(method.signature.encode())[:4]
 
 
-def test_events_are_the_contracts_and_their_topics_are_right():
+def test_events_are_the_contracts_and_their_topics_are_right() -> None:
     assert {shape.signature for shape in logs.EVENTS} == signatures("payment_channels", "event")
     for shape in logs.EVENTS:
         assert shape.topic == keccak256(shape.signature.encode())
 
 
-def test_events_have_the_indexed_fields_of_the_contract_in_its_order():
+def test_events_have_the_indexed_fields_of_the_contract_in_its_order() -> None:
     events = {
         entry["name"]: entry for entry in load("payment_channels").abi if entry["type"] == "event"
     }
@@ -106,13 +111,13 @@ def test_events_have_the_indexed_fields_of_the_contract_in_its_order():
 
 @pytest.mark.parametrize("signature", [b"", SIGNATURE_A])
 @pytest.mark.parametrize("expires", [0, 1, 2**64 - 1])
-def test_start_close_is_encoded_as_eth_abi_does(expires, signature):
+def test_start_close_is_encoded_as_eth_abi_does(expires: int, signature: bytes) -> None:
     expected = encode([TERMS_TYPE, "uint64", "bytes"], [terms_tuple(TERMS), expires, signature])
     found = abi.start_close(TERMS, expires=expires, signature=signature)
     assert found == abi.START_CLOSE.selector + expected
 
 
-def test_finish_close_and_claim_and_deposit_and_approve_are_encoded_as_eth_abi_does():
+def test_finish_close_and_claim_and_deposit_and_approve_are_encoded_as_eth_abi_does() -> None:
     account = address_to_hex(TERMS.account_a)
     assert abi.finish_close(TERMS) == abi.FINISH_CLOSE.selector + encode(
         [TERMS_TYPE], [terms_tuple(TERMS)]
@@ -130,7 +135,7 @@ def test_finish_close_and_claim_and_deposit_and_approve_are_encoded_as_eth_abi_d
 
 
 @pytest.mark.parametrize("total", [0, 1, TRANSFERRED_MAX])
-def test_close_is_encoded_as_eth_abi_does(total):
+def test_close_is_encoded_as_eth_abi_does(total: int) -> None:
     content = CloseTerms(transferred_a_ucent=total, transferred_b_ucent=7, expires=2**64 - 1)
     found = abi.close(TERMS, content, signature_a=SIGNATURE_A, signature_b=SIGNATURE_B)
     assert found == abi.CLOSE.selector + encode(
@@ -140,8 +145,9 @@ def test_close_is_encoded_as_eth_abi_does(total):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 256])
-def test_settle_is_encoded_as_eth_abi_does(count):
-    rows, expected = [], []
+def test_settle_is_encoded_as_eth_abi_does(count: int) -> None:
+    rows: list[SettleRow] = []
+    expected: list[tuple[object, ...]] = []
     for number in range(count):
         nonce = NONCE_MAX if number == 1 else number + 1
         transferred = TRANSFERRED_MAX if number == 1 else nonce + 5
@@ -158,11 +164,11 @@ def test_settle_is_encoded_as_eth_abi_does(count):
     assert abi.settle(rows) == abi.SETTLE.selector + encode([row_type], [expected])
 
 
-def test_what_the_contract_cannot_take_is_refused():
+def test_what_the_contract_cannot_take_is_refused() -> None:
     total = LaneTotal(nonce=1, transferred_ucent=1, history=b"\x31" * 32)
     row = SettleRow(terms=TERMS, voucher=voucher(ALICE, TERMS.account_b, total))
     stranger = SettleRow(terms=TERMS, voucher=voucher(ALICE, ALICE.address, total))
-    for refused in (
+    refusals: tuple[Callable[[], object], ...] = (
         lambda: abi.settle([]),
         lambda: abi.settle([row] * 257),
         lambda: abi.settle([stranger]),
@@ -171,13 +177,14 @@ def test_what_the_contract_cannot_take_is_refused():
         lambda: abi.start_close(TERMS, expires=0, signature=bytes(64)),
         lambda: abi.approve(TERMS.account_a, 2**256),
         lambda: abi.approve(Address(b"\x01" * 19), 1),
-    ):
+    )
+    for refused in refusals:
         with pytest.raises(NotEncodable):
             refused()
 
 
 # Each event as the chain would log it: indexed values, other values, and our record's fields.
-EVENT_VALUES = {
+EVENT_VALUES: dict[str, tuple[list[Any], list[Any], dict[str, Any]]] = {
     "Opened": (
         [CHANNEL, address_to_hex(TERMS.account_a), address_to_hex(TERMS.account_b)],
         [
@@ -241,7 +248,7 @@ EVENT_VALUES = {
 }
 
 
-def rpc_log(name, *, block=9, index=1):
+def rpc_log(name: str, *, block: int = 9, index: int = 1) -> Entry:
     entry = next(e for e in load("payment_channels").abi if e.get("name") == name)
     indexed, data, _ = EVENT_VALUES[name]
     kinds = [each["type"] for each in entry["inputs"] if each["indexed"]]
@@ -262,7 +269,7 @@ def rpc_log(name, *, block=9, index=1):
 
 
 @pytest.mark.parametrize("name", EVENT_VALUES)
-def test_each_event_is_decoded(name):
+def test_each_event_is_decoded(name: str) -> None:
     (log,) = decode_logs(DEPLOYMENT, [rpc_log(name)], maximum=1)
     assert type(log).__name__ == f"{name}Log"
     assert (log.place.block, log.place.log_index) == (9, 1)
@@ -271,11 +278,11 @@ def test_each_event_is_decoded(name):
         assert getattr(log, field) == value
 
 
-def test_every_event_of_the_contract_is_among_the_cases():
+def test_every_event_of_the_contract_is_among_the_cases() -> None:
     assert set(EVENT_VALUES) == {shape.signature.split("(")[0] for shape in logs.EVENTS}
 
 
-def test_logs_come_in_chain_order_and_without_other_contracts():
+def test_logs_come_in_chain_order_and_without_other_contracts() -> None:
     stranger = rpc_log("Claimed") | {"address": address_to_hex(DEPLOYMENT.city_credit)}
     answer = [
         rpc_log("Settled", block=9, index=2),
@@ -314,13 +321,13 @@ WORD = "00" * 31
         ("Opened", {"data": "0x" + "00" * 32 * 7}),
     ],
 )
-def test_a_log_that_cannot_be_is_refused(name, change):
+def test_a_log_that_cannot_be_is_refused(name: str, change: dict[str, Any]) -> None:
     with pytest.raises(RpcUnusable):
         decode_logs(DEPLOYMENT, [rpc_log(name) | change], maximum=1)
 
 
 @pytest.mark.parametrize("answer", [None, {}, [5], [None], "0x", [rpc_log("Claimed")] * 2])
-def test_what_is_no_list_of_logs_is_refused(answer):
+def test_what_is_no_list_of_logs_is_refused(answer: object) -> None:
     with pytest.raises(RpcUnusable):
         decode_logs(DEPLOYMENT, answer, maximum=1)
 
@@ -335,7 +342,7 @@ def test_what_is_no_list_of_logs_is_refused(answer):
         {"chain_id": 1, "data": bytes(5000)},
     ],
 )
-def test_a_signed_transaction_is_the_one_that_eth_account_makes(change):
+def test_a_signed_transaction_is_the_one_that_eth_account_makes(change: dict[str, Any]) -> None:
     fields = {"chain_id": 20262026, "nonce": 5, "gas_limit": 90_000, "fee_per_gas_wei": 3}
     transaction = Transaction(**({**fields, "to": TERMS.account_a, "data": b"\x01\x02"} | change))
     raw = sign_transaction(transaction, ALICE)
@@ -359,7 +366,7 @@ def test_a_signed_transaction_is_the_one_that_eth_account_makes(change):
     assert TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["nonce"] == transaction.nonce
 
 
-def test_each_call_goes_to_its_contract_and_names_itself():
+def test_each_call_goes_to_its_contract_and_names_itself() -> None:
     calls = ContractCalls(DEPLOYMENT)
     total = LaneTotal(nonce=1, transferred_ucent=1, history=b"\x31" * 32)
     row = SettleRow(terms=TERMS, voucher=voucher(ALICE, TERMS.account_b, total))

@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from eth_account import Account
-from eth_account.messages import encode_typed_data
+from eth_account.messages import SignableMessage, encode_typed_data
 
 from farthing.channels import eip712
 from farthing.channels.eip712 import Domain
 from farthing.channels.hashing import keccak256
 from farthing.channels.ids import address_from_hex
 from farthing.channels.signing import Signer, recover
+
+Vector: TypeAlias = dict[str, Any]
 
 RECORD = json.loads(
     (Path(__file__).parent / "vectors" / "signed_types.json").read_text(encoding="utf-8")
@@ -21,7 +24,7 @@ SECRETS = {address: bytes.fromhex(key[2:]) for address, key in RECORD["secrets"]
 KINDS = ("Voucher", "Withdrawal", "Close", "StartClose", "Authenticate")
 
 # Our digest function of each type, and our name of each signed field.
-DIGESTS = {
+DIGESTS: dict[str, tuple[Any, dict[str, str]]] = {
     "Voucher": (eip712.voucher_digest, {"transferred": "transferred_ucent"}),
     "Withdrawal": (eip712.withdrawal_digest, {"total": "total_ucent"}),
     "Close": (
@@ -44,11 +47,11 @@ TYPE_TEXTS = {
 }
 
 
-def unhex(text):
+def unhex(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
 
 
-def domain_of(vector):
+def domain_of(vector: Vector) -> Domain:
     domain = vector["domain"]
     assert (domain["name"], domain["version"]) == (eip712.DOMAIN_NAME, eip712.DOMAIN_VERSION)
     return Domain(
@@ -56,7 +59,7 @@ def domain_of(vector):
     )
 
 
-def our_digest(vector):
+def our_digest(vector: Vector) -> bytes:
     digest, names = DIGESTS[vector["type"]]
     kinds = {member["name"]: member["type"] for member in RECORD["types"][vector["type"]]}
     values = {
@@ -66,7 +69,7 @@ def our_digest(vector):
     return digest(domain_of(vector).separator(), **values)
 
 
-def native(kind, message):
+def native(kind: str, message: dict[str, str]) -> dict[str, Any]:
     kinds = {member["name"]: member["type"] for member in RECORD["types"][kind]}
     return {
         name: int(value) if kinds[name].startswith("uint") else value
@@ -74,7 +77,7 @@ def native(kind, message):
     }
 
 
-def eth_accounts(vector):
+def eth_accounts(vector: Vector) -> SignableMessage:
     kind = vector["type"]
     return encode_typed_data(
         full_message={
@@ -87,13 +90,13 @@ def eth_accounts(vector):
 
 
 @pytest.mark.parametrize("kind", TYPE_TEXTS)
-def test_each_types_text_is_that_of_its_members(kind):
+def test_each_types_text_is_that_of_its_members(kind: str) -> None:
     members = ",".join(f"{m['type']} {m['name']}" for m in RECORD["types"][kind])
     assert TYPE_TEXTS[kind] == f"{kind}({members})"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_our_digests_are_those_of_the_vectors(kind):
+def test_our_digests_are_those_of_the_vectors(kind: str) -> None:
     chosen = [vector for vector in VECTORS if vector["type"] == kind]
     assert len(chosen) >= 15
     for vector in chosen:
@@ -104,7 +107,7 @@ def test_our_digests_are_those_of_the_vectors(kind):
         )
 
 
-def test_our_signatures_are_those_of_the_vectors():
+def test_our_signatures_are_those_of_the_vectors() -> None:
     signers = {address: Signer(secret) for address, secret in SECRETS.items()}
     for vector in VECTORS:
         signer = signers[vector["signer"]]
@@ -113,7 +116,7 @@ def test_our_signatures_are_those_of_the_vectors():
         assert recover(our_digest(vector), unhex(vector["signature"])) == signer.address
 
 
-def test_the_vectors_are_those_that_eth_account_makes():
+def test_the_vectors_are_those_that_eth_account_makes() -> None:
     for vector in VECTORS:
         encoded = eth_accounts(vector)
         assert encoded.header == unhex(vector["domain_separator"])
@@ -123,12 +126,12 @@ def test_the_vectors_are_those_that_eth_account_makes():
     assert Account.recover_message(eth_accounts(some), signature=signature) == some["signer"]
 
 
-def test_no_two_messages_have_the_same_digest():
+def test_no_two_messages_have_the_same_digest() -> None:
     contents = {json.dumps((v["type"], v["domain"], v["message"])) for v in VECTORS}
     assert len({v["digest"] for v in VECTORS}) == len(contents)
 
 
-def test_every_field_has_its_bounds_among_the_vectors():
+def test_every_field_has_its_bounds_among_the_vectors() -> None:
     for kind in KINDS:
         for member in RECORD["types"][kind]:
             seen = {v["message"][member["name"]] for v in VECTORS if v["type"] == kind}

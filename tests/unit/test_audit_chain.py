@@ -27,7 +27,17 @@ from farthing.node.audit.errors import (
     WrongChain,
     WrongContract,
 )
-from farthing.node.audit.records import ChainView, Claimed, CloseStarted, Opened, Settled
+from farthing.node.audit.records import (
+    ChainView,
+    Claimed,
+    Closed,
+    CloseStarted,
+    Credited,
+    Deposited,
+    Opened,
+    Settled,
+    Withdrawn,
+)
 from farthing.node.audit.rpc import BATCH_CALLS_MAX, HttpRpc
 
 HUB, ALICE, MALLORY = (Address(keccak256(name)[:20]) for name in (b"hub", b"alice", b"mallory"))
@@ -114,28 +124,29 @@ class Node:
         self.views[function(load("member_registry").abi, "member").selector] = [4, 1, 0, 0]
 
     def call_many(self, method: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        answer: Callable[..., Any] = getattr(self, method)
-        return [answer(*params) for params in calls]
+        answers: dict[str, Callable[..., Any]] = {
+            "eth_chainId": lambda: hex(self.chain_id),
+            "eth_blockNumber": lambda: hex(self.newest),
+            "eth_getBlockByNumber": self.header,
+            "eth_getCode": self.code_at,
+            "eth_call": self.view,
+            "eth_getLogs": self.logs_of,
+        }
+        return [answers[method](*params) for params in calls]
 
-    def eth_chainId(self) -> str:  # noqa: N802 - the RPC's own name, as the next ones
-        return hex(self.chain_id)
-
-    def eth_blockNumber(self) -> str:  # noqa: N802
-        return hex(self.newest)
-
-    def eth_getBlockByNumber(self, number: str, _full: bool) -> Any:  # noqa: N802
+    def header(self, number: str, _full: bool) -> Any:
         block = int(number, 16)
         digest = self.hashes.get(block, keccak256(b"block %d" % block))
         return {"hash": to_hex(digest), "timestamp": hex(1_000 + block)}
 
-    def eth_getCode(self, address: str, _block: str) -> str:  # noqa: N802
+    def code_at(self, address: str, _block: str) -> str:
         return to_hex(self.code.get(Address(bytes.fromhex(address[2:])), b""))
 
-    def eth_call(self, call: dict[str, str], _block: str) -> str:
+    def view(self, call: dict[str, str], _block: str) -> str:
         words = self.views[bytes.fromhex(call["data"][2:10])]
         return to_hex(b"".join(_word(word) for word in words))
 
-    def eth_getLogs(self, where: dict[str, str]) -> list[Any]:  # noqa: N802
+    def logs_of(self, where: dict[str, str]) -> list[Any]:
         first, last = int(where["fromBlock"], 16), int(where["toBlock"], 16)
         if where["address"] != address_to_hex(RECORD.payment_channels):
             return []
@@ -169,15 +180,52 @@ def test_a_chain_is_read_as_of_its_newest_block() -> None:
         ),
         _log(5, 3, "RowSkipped", index=0, channel=CHANNEL, reason=6),
         _log(6, 0, "CloseStarted", channel=CHANNEL, by=HUB, deadline_seconds=9, deadline_block=9),
-        _log(7, 0, "Claimed", account=ALICE, amount=1),
+        _log(
+            7, 0, "Deposited", channel=CHANNEL, account=HUB, funder=HUB, amount=1, deposit_total=51
+        ),
+        _log(7, 1, "Withdrawn", channel=CHANNEL, account=ALICE, amount=2, total=4),
+        _log(
+            8,
+            0,
+            "Closed",
+            channel=CHANNEL,
+            transferred_a=30,
+            transferred_b=5,
+            payout_a=6,
+            payout_b=7,
+            cooperative=1,
+        ),
+        _log(8, 1, "Credited", channel=CHANNEL, account=ALICE, amount=7),
+        _log(9, 0, "Claimed", account=ALICE, amount=1),
     ]
     view = _read(node, blocks=[8, 4, 4, 11])
     assert view.block.number == 9
-    assert [type(event) for event in view.events] == [Opened, Settled, CloseStarted, Claimed]
-    settled = view.events[1]
-    assert isinstance(settled, Settled)
-    assert (settled.block, settled.nonce, settled.transferred_ucent) == (5, 3, 30)
-    assert settled.history == b"\x07" * 32
+    assert view.events == (
+        Opened(
+            block=4, channel=CHANNEL, account_a=HUB, account_b=ALICE, sequence=1, deposit_ucent=50
+        ),
+        Settled(
+            block=5,
+            channel=CHANNEL,
+            payer=HUB,
+            nonce=3,
+            before_ucent=0,
+            transferred_ucent=30,
+            history=b"\x07" * 32,
+        ),
+        CloseStarted(block=6, channel=CHANNEL),
+        Deposited(block=7, channel=CHANNEL, account=HUB, amount_ucent=1, total_ucent=51),
+        Withdrawn(block=7, channel=CHANNEL, account=ALICE, amount_ucent=2, total_ucent=4),
+        Closed(
+            block=8,
+            channel=CHANNEL,
+            transferred_ucent=(30, 5),
+            payout_ucent=(6, 7),
+            cooperative=True,
+        ),
+        Credited(block=8, channel=CHANNEL, account=ALICE, amount_ucent=7),
+        Claimed(block=9, account=ALICE, amount_ucent=1),
+    )
     assert view.channels_opened == 1
     assert view.states[CHANNEL].deposit_ucent == (50, 0)
     assert view.states[CHANNEL].locked_ucent == 50
@@ -259,7 +307,7 @@ def test_a_block_that_the_endpoint_does_not_serve_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node = Node()
-    monkeypatch.setattr(node, "eth_getBlockByNumber", lambda *_: None)
+    monkeypatch.setattr(node, "header", lambda *_: None)
     with pytest.raises(BlockUnavailable, match="does not serve block 9"):
         ChainReader(node, RECORD).pin(9)
 
@@ -335,7 +383,7 @@ def test_an_answer_that_holds_no_logs_is_no_answer(
     logs: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node()
-    monkeypatch.setattr(node, "eth_getLogs", lambda _: logs)
+    monkeypatch.setattr(node, "logs_of", lambda _: logs)
     with pytest.raises(RpcUnreachable, match="eth_getLogs"):
         _read(node)
 

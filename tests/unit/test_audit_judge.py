@@ -627,6 +627,21 @@ def test_an_amount_changed_in_line_and_receipt_alike_is_still_found_by_the_settl
     assert report.difference_ucent == 492
 
 
+def test_a_settlement_for_less_than_its_receipts_blames_no_payment_that_small() -> None:
+    world = World()
+    world.block = 2
+    channel = world.open(ALICE, 100)
+    for amount in (1, 5, 4):
+        world.pay(channel, Side.A, amount)
+    lie = LaneTotal(nonce=3, transferred_ucent=6, history=keccak256(b"lie"))
+    world.settle(channel, Side.A, lie)
+    report = world.judge()
+    (finding,) = _failures(report)
+    assert finding.code is Code.SETTLEMENT_DIFFERS
+    assert finding.text.endswith("they sum up to 4 µ¢ more")
+    assert report.difference_ucent == 4
+
+
 def test_two_amounts_changed_alike_are_narrowed_to_the_payments_of_one_settlement() -> None:
     world = _city()
     alice = _channels(world)[0]
@@ -810,6 +825,13 @@ def test_the_report_as_text_puts_failures_first_and_ends_with_the_outcome() -> N
     assert lines[1].startswith("information unsettled: ")
     assert lines[-1].startswith("block 12, 3 channels, 55 receipts: differs: 1 findings")
     assert any(line.startswith("deposits") and "0.151 ¢" in line for line in lines)
+
+
+def test_a_city_without_payments_ties_out_in_a_few_lines() -> None:
+    world = World()
+    lines = world.judge().to_text().splitlines()
+    assert lines[0].split() == ["deposits", "0", "µ¢", "0", "¢"]
+    assert lines[-1] == "block 1, 0 channels, 0 receipts: ties out"
 
 
 def test_the_report_as_json_holds_what_programs_need() -> None:

@@ -23,12 +23,12 @@ from farthing.channels.client.bounded_json import DEPTH_MAX, NotJson, parse
         "µ¢\u2028",
     ],
 )
-def test_json_is_parsed_as_the_standard_library_does(value):
+def test_json_is_parsed_as_the_standard_library_does(value: object) -> None:
     assert parse(json.dumps(value).encode()) == value
     assert parse(json.dumps(value, ensure_ascii=False, indent=1).encode()) == value
 
 
-def test_nesting_is_bounded_exactly():
+def test_nesting_is_bounded_exactly() -> None:
     deepest = b"[" * DEPTH_MAX + b"]" * DEPTH_MAX
     assert json.dumps(parse(deepest)).encode() == deepest
     with pytest.raises(NotJson, match="nests deeper"):
@@ -54,6 +54,6 @@ def test_nesting_is_bounded_exactly():
         b"1 2",
     ],
 )
-def test_anything_else_is_refused(content):
+def test_anything_else_is_refused(content: bytes) -> None:
     with pytest.raises(NotJson):
         parse(content)

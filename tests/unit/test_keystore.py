@@ -6,6 +6,9 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from eth_keyfile import create_keyfile_json, decode_keyfile_json
@@ -14,60 +17,63 @@ from farthing.channels.client import keystore
 from farthing.channels.ids import address_to_hex
 from farthing.channels.signing import BadSecret, Signer
 
+Record: TypeAlias = dict[str, Any]
+Change: TypeAlias = Callable[[Record], None]
+
 KEY = b"\x17" * 32
 PASSWORD = "correct horse µ¢"  # noqa: S105 - of keys that exist only here
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "alice.json"
 
 
 @pytest.fixture
-def kept(path):
+def kept(path: Path) -> Path:
     keystore.create(path, PASSWORD, KEY)
     return path
 
 
-def rewrite(path, change):
+def rewrite(path: Path, change: Change) -> None:
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
 
 
-def test_a_kept_key_is_unlocked_by_its_password(path):
+def test_a_kept_key_is_unlocked_by_its_password(path: Path) -> None:
     address = keystore.create(path, PASSWORD, KEY)
     signer = keystore.unlock(path, PASSWORD)
     assert signer.address == address == Signer(KEY).address == keystore.address(path)
 
 
-def test_each_new_key_is_another(tmp_path):
+def test_each_new_key_is_another(tmp_path: Path) -> None:
     addresses = {keystore.create(tmp_path / f"{i}.json", PASSWORD) for i in range(3)}
     assert len(addresses) == 3
     assert keystore.unlock(tmp_path / "0.json", PASSWORD).address in addresses
 
 
-def test_the_file_is_its_owners_alone_and_the_only_one_written(kept, tmp_path):
+def test_the_file_is_its_owners_alone_and_the_only_one_written(kept: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["alice.json"]
     assert KEY.hex() not in kept.read_text()
 
 
-def test_other_software_reads_the_file(kept):
+def test_other_software_reads_the_file(kept: Path) -> None:
     record = json.loads(kept.read_text())
     assert decode_keyfile_json(record, PASSWORD.encode()) == KEY
     assert record["crypto"]["kdfparams"]["n"] == 4096
 
 
 @pytest.mark.parametrize("kdf", ["pbkdf2", "scrypt"])
-def test_files_of_other_software_are_read(path, kdf):
+def test_files_of_other_software_are_read(path: Path, kdf: str) -> None:
     record = create_keyfile_json(KEY, PASSWORD.encode(), kdf=kdf, iterations=1024)
     path.write_text(json.dumps(record))
     assert keystore.unlock(path, PASSWORD).address == Signer(KEY).address
 
 
-def test_upper_case_names_and_a_missing_address_are_read(kept):
-    def change(record):
+def test_upper_case_names_and_a_missing_address_are_read(kept: Path) -> None:
+    def change(record: Record) -> None:
         record["Crypto"] = record.pop("crypto")
         del record["address"]
 
@@ -77,17 +83,19 @@ def test_upper_case_names_and_a_missing_address_are_read(kept):
         keystore.address(kept)
 
 
-def test_a_keystore_is_never_overwritten(kept):
+def test_a_keystore_is_never_overwritten(kept: Path) -> None:
     before = kept.read_bytes()
     with pytest.raises(keystore.KeystoreExists, match=r"alice\.json"):
         keystore.create(kept, PASSWORD, b"\x18" * 32)
     assert kept.read_bytes() == before
 
 
-def test_a_file_that_appears_meanwhile_is_not_overwritten(path, tmp_path, monkeypatch):
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = os.link
 
-    def late(source, target):
+    def late(source: str, target: Path) -> None:
         path.write_text("somebody else's")
         link(source, target)
 
@@ -98,15 +106,17 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(path, tmp_path, monkey
     assert [p.name for p in tmp_path.iterdir()] == ["alice.json"]
 
 
-def test_a_dangling_link_is_not_followed(path, tmp_path):
+def test_a_dangling_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(keystore.KeystoreExists):
         keystore.create(path, PASSWORD, KEY)
     assert not (tmp_path / "elsewhere.json").exists()
 
 
-def test_a_full_disk_leaves_nothing_behind(path, tmp_path, monkeypatch):
-    def full(descriptor):
+def test_a_full_disk_leaves_nothing_behind(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
@@ -115,16 +125,18 @@ def test_a_full_disk_leaves_nothing_behind(path, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(keystore.KeystoreNotWritten, match="No such file"):
         keystore.create(tmp_path / "nowhere" / "alice.json", PASSWORD, KEY)
 
 
-def test_file_and_folder_are_synced_before_the_key_is_in_use(path, tmp_path, monkeypatch):
-    synced = []
+def test_file_and_folder_are_synced_before_the_key_is_in_use(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
     fsync = os.fsync
 
-    def watch(descriptor):
+    def watch(descriptor: int) -> None:
         synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
         fsync(descriptor)
 
@@ -133,7 +145,7 @@ def test_file_and_folder_are_synced_before_the_key_is_in_use(path, tmp_path, mon
     assert synced == [False, True]
 
 
-def test_an_empty_password_and_a_bad_key_are_refused(path):
+def test_an_empty_password_and_a_bad_key_are_refused(path: Path) -> None:
     with pytest.raises(keystore.EmptyPassword):
         keystore.create(path, "", KEY)
     with pytest.raises(BadSecret):
@@ -142,14 +154,18 @@ def test_an_empty_password_and_a_bad_key_are_refused(path):
 
 
 @pytest.mark.parametrize("password", ["", "Correct horse µ¢", PASSWORD + " "])
-def test_a_wrong_password_is_named_and_not_shown(kept, password):
+def test_a_wrong_password_is_named_and_not_shown(kept: Path, password: str) -> None:
     with pytest.raises(keystore.WrongPassword, match="check the password") as caught:
         keystore.unlock(kept, password)
     assert not password or password not in str(caught.value)
 
 
-def test_a_missing_file_is_named(path):
-    for read in (keystore.address, lambda p: keystore.unlock(p, PASSWORD)):
+def test_a_missing_file_is_named(path: Path) -> None:
+    reads: tuple[Callable[[Path], object], ...] = (
+        keystore.address,
+        lambda p: keystore.unlock(p, PASSWORD),
+    )
+    for read in reads:
         with pytest.raises(keystore.KeystoreUnreadable, match=r"alice\.json.*No such file"):
             read(path)
 
@@ -158,14 +174,14 @@ def test_a_missing_file_is_named(path):
     "text",
     ["", "no json", "[]", "{}", '{"version": 4}', "[" * 60_000, '"' + "a" * 70_000, "\udcff"],
 )
-def test_a_file_that_is_no_keystore_is_refused(path, text):
+def test_a_file_that_is_no_keystore_is_refused(path: Path, text: str) -> None:
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(keystore.MalformedKeystore):
         keystore.unlock(path, PASSWORD)
 
 
-def place(*names, value):
-    def change(record):
+def place(*names: str, value: object) -> Change:
+    def change(record: Record) -> None:
         for name in names[:-1]:
             record = record[name]
         if value is None:
@@ -203,19 +219,19 @@ def place(*names, value):
         place("address", value="00" * 20),
     ],
 )
-def test_a_damaged_file_is_refused_with_the_reason(kept, change):
+def test_a_damaged_file_is_refused_with_the_reason(kept: Path, change: Change) -> None:
     rewrite(kept, change)
     with pytest.raises(keystore.MalformedKeystore, match=r"alice\.json is not a usable keystore"):
         keystore.unlock(kept, PASSWORD)
 
 
-def test_a_changed_ciphertext_is_a_wrong_password_or_file(kept):
+def test_a_changed_ciphertext_is_a_wrong_password_or_file(kept: Path) -> None:
     rewrite(kept, place("crypto", "ciphertext", value="00" * 32))
     with pytest.raises(keystore.WrongPassword):
         keystore.unlock(kept, PASSWORD)
 
 
-def test_a_kept_zero_is_no_key(path, monkeypatch):
+def test_a_kept_zero_is_no_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # eth_keyfile itself refuses to write it, so write another and let decryption yield zero.
     keystore.create(path, PASSWORD, KEY)
     monkeypatch.setattr("eth_keyfile.keyfile.decode_keyfile_json", lambda record, pw: bytes(32))
@@ -223,7 +239,7 @@ def test_a_kept_zero_is_no_key(path, monkeypatch):
         keystore.unlock(path, PASSWORD)
 
 
-def test_a_file_that_needs_more_memory_than_allowed_is_refused(kept):
+def test_a_file_that_needs_more_memory_than_allowed_is_refused(kept: Path) -> None:
     with pytest.raises(keystore.KeystoreTooLarge, match=r"4,195,328 bytes of memory") as caught:
         keystore.unlock(kept, PASSWORD, memory_bytes_max=4 << 20)
     assert (caught.value.needed, caught.value.allowed) == (128 * 8 * 4097, 4 << 20)
@@ -239,13 +255,13 @@ def test_a_file_that_needs_more_memory_than_allowed_is_refused(kept):
         place("crypto", "kdfparams", "p", value=2**16),
     ],
 )
-def test_a_file_that_would_take_for_ever_is_refused_at_once(kept, change):
+def test_a_file_that_would_take_for_ever_is_refused_at_once(kept: Path, change: Change) -> None:
     rewrite(kept, change)
     with pytest.raises(keystore.KeystoreTooLarge):
         keystore.unlock(kept, PASSWORD)
 
 
-def test_too_many_rounds_of_pbkdf2_are_refused(path):
+def test_too_many_rounds_of_pbkdf2_are_refused(path: Path) -> None:
     record = create_keyfile_json(KEY, PASSWORD.encode(), kdf="pbkdf2", iterations=1)
     record["crypto"]["kdfparams"]["c"] = 10**12
     path.write_text(json.dumps(record))
@@ -253,7 +269,7 @@ def test_too_many_rounds_of_pbkdf2_are_refused(path):
         keystore.unlock(path, PASSWORD)
 
 
-def test_unlocking_leaves_the_recursion_limit_alone(kept):
+def test_unlocking_leaves_the_recursion_limit_alone(kept: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from farthing.channels.client import keystore;"
         "before = sys.getrecursionlimit();"
@@ -264,27 +280,27 @@ def test_unlocking_leaves_the_recursion_limit_alone(kept):
     assert done.stdout.strip() == b"True"
 
 
-def test_an_address_of_another_key_is_noticed(kept):
+def test_an_address_of_another_key_is_noticed(kept: Path) -> None:
     rewrite(kept, place("address", value="11" * 20))
     with pytest.raises(keystore.MalformedKeystore, match=address_to_hex(Signer(KEY).address)):
         keystore.unlock(kept, PASSWORD)
 
 
 @pytest.fixture
-def password_file(tmp_path):
+def password_file(tmp_path: Path) -> Path:
     file = tmp_path / "password"
     file.touch(mode=0o600)
     return file
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_password_file_gives_its_line_without_the_line_end(password_file, end):
+def test_a_password_file_gives_its_line_without_the_line_end(password_file: Path, end: str) -> None:
     password_file.write_bytes((" µ¢ x " + end).encode())
     assert keystore.read_password_file(password_file) == " µ¢ x "
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o777])
-def test_a_password_file_that_others_may_touch_is_refused(password_file, mode):
+def test_a_password_file_that_others_may_touch_is_refused(password_file: Path, mode: int) -> None:
     password_file.write_text("secret")
     password_file.chmod(mode)
     with pytest.raises(keystore.PasswordFileExposed, match="chmod 600") as caught:
@@ -294,13 +310,15 @@ def test_a_password_file_that_others_may_touch_is_refused(password_file, mode):
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff", b"a" * 1025])
-def test_a_password_file_without_one_line_of_text_is_refused(password_file, content):
+def test_a_password_file_without_one_line_of_text_is_refused(
+    password_file: Path, content: bytes
+) -> None:
     password_file.write_bytes(content)
     with pytest.raises(keystore.PasswordFileUnusable):
         keystore.read_password_file(password_file)
 
 
-def test_a_password_file_that_is_no_file_is_refused(tmp_path):
+def test_a_password_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path / "nowhere", tmp_path, tmp_path / "pipe"):
         with pytest.raises(keystore.PasswordFileUnusable):

@@ -1,8 +1,10 @@
 """Whatever an endpoint answers over a real socket, the client gives a value or a named error."""
 
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, TypeAlias
 
 import pytest
 import trio
@@ -35,6 +37,9 @@ from farthing.channels.errors import ChainError
 from farthing.channels.ids import Address, ChannelId, to_hex
 from farthing.channels.signing import Signer
 
+Json: TypeAlias = dict[str, Any]
+Respond: TypeAlias = Callable[[Json], bytes | None]
+
 HASH = b"\x33" * 32
 ALICE = Signer(b"\x01" * 32)
 CHANNEL = ChannelId(b"\x05" * 32)
@@ -50,7 +55,7 @@ DEPLOYMENT = Deployment(
 )
 
 
-async def read_request(stream):
+async def read_request(stream: trio.SocketStream) -> Json | None:
     """The JSON of one request, or None at the end of the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
@@ -62,10 +67,11 @@ async def read_request(stream):
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     while len(body) < int(lengths[0].split(b":")[1]):
         body += await stream.receive_some()
-    return json.loads(body)
+    request: Json = json.loads(body)
+    return request
 
 
-def http(body, *, status="200 OK", headers=""):
+def http(body: object, *, status: str = "200 OK", headers: str = "") -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return (
         f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n{headers}\r\n".encode() + content
@@ -73,10 +79,12 @@ def http(body, *, status="200 OK", headers=""):
 
 
 @asynccontextmanager
-async def endpoint(respond, *, timeout_seconds=30, hold=False):
+async def endpoint(
+    respond: Respond, *, timeout_seconds: float = 30, hold: bool = False
+) -> AsyncIterator[RpcClient]:
     """A server on loopback: `respond(request)` gives the bytes to send; None keeps silent."""
 
-    async def serve(stream):
+    async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             while (request := await read_request(stream)) is not None:
                 response = respond(request)
@@ -96,10 +104,10 @@ async def endpoint(respond, *, timeout_seconds=30, hold=False):
         nursery.cancel_scope.cancel()
 
 
-def results(table):
+def results(table: Json) -> Respond:
     """Respond from a table of method to result; a callable is given the parameters."""
 
-    def respond(request):
+    def respond(request: Json) -> bytes:
         result = table[request["method"]]
         if callable(result):
             result = result(*request["params"])
@@ -110,8 +118,8 @@ def results(table):
     return respond
 
 
-async def test_a_result_is_returned_as_it_came():
-    def respond(request):
+async def test_a_result_is_returned_as_it_came() -> None:
+    def respond(request: Json) -> bytes:
         assert request["jsonrpc"] == "2.0"
         return http({"jsonrpc": "2.0", "id": request["id"], "result": request["params"]})
 
@@ -139,13 +147,13 @@ async def test_a_result_is_returned_as_it_came():
         {"id": 1, "error": None},
     ],
 )
-async def test_what_is_no_answer_is_refused(body):
+async def test_what_is_no_answer_is_refused(body: object) -> None:
     async with endpoint(lambda request: http(body)) as client:
         with pytest.raises(RpcUnusable):
             await client.call("eth_any")
 
 
-async def test_an_error_is_named_with_its_number_and_text():
+async def test_an_error_is_named_with_its_number_and_text() -> None:
     error = {"code": -32601, "message": "no such \x1b[31m method"}
     async with endpoint(lambda request: http({"id": request["id"], "error": error})) as client:
         with pytest.raises(RpcRefused, match="eth_any was refused: no such") as caught:
@@ -163,7 +171,7 @@ REVERT = (
 
 
 @pytest.mark.parametrize("data", [REVERT, {"data": REVERT}])
-async def test_a_reverted_call_tells_the_contracts_reason(data):
+async def test_a_reverted_call_tells_the_contracts_reason(data: Any) -> None:
     error = {"code": 3, "message": "execution reverted", "data": data}
     # Some nodes answer errors with another HTTP status than 200, and without the id.
     response = http({"error": error}, status="400 Bad Request")
@@ -186,11 +194,11 @@ async def test_a_reverted_call_tells_the_contracts_reason(data):
         ("0x12345678", None),
     ],
 )
-def test_revert_data_of_any_kind_is_read_or_left(data, reason):
+def test_revert_data_of_any_kind_is_read_or_left(data: Any, reason: str | None) -> None:
     assert revert_reason(data) == reason
 
 
-async def test_an_http_status_without_json_is_an_unreachable_endpoint():
+async def test_an_http_status_without_json_is_an_unreachable_endpoint() -> None:
     response = http(b"<html>", status="503 Service Unavailable")
     async with endpoint(lambda request: response) as client:
         with pytest.raises(RpcUnreachable, match="503"):
@@ -198,13 +206,13 @@ async def test_an_http_status_without_json_is_an_unreachable_endpoint():
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent"])
-async def test_an_endpoint_that_speaks_no_http_is_unreachable(answer):
+async def test_an_endpoint_that_speaks_no_http_is_unreachable(answer: Any) -> None:
     async with endpoint(lambda request: answer) as client:
         with pytest.raises(RpcUnreachable):
             await client.call("eth_any")
 
 
-async def test_an_endpoint_that_is_not_there_is_unreachable_and_keeps_its_secrets():
+async def test_an_endpoint_that_is_not_there_is_unreachable_and_keeps_its_secrets() -> None:
     with trio.socket.socket() as taken:
         await taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         port = taken.getsockname()[1]
@@ -216,21 +224,21 @@ async def test_an_endpoint_that_is_not_there_is_unreachable_and_keeps_its_secret
     assert caught.value.retryable
 
 
-async def test_a_silent_endpoint_times_out():
+async def test_a_silent_endpoint_times_out() -> None:
     async with endpoint(lambda request: None, timeout_seconds=0.05) as client:
         with pytest.raises(RpcTimeout, match=r"within 0\.05 s") as caught:
             await client.call("eth_any")
     assert caught.value.method == "eth_any"
 
 
-async def test_an_endpoint_that_drips_times_out_too():
+async def test_an_endpoint_that_drips_times_out_too() -> None:
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n"
     async with endpoint(lambda request: response, timeout_seconds=0.05, hold=True) as client:
         with pytest.raises(RpcTimeout):
             await client.call("eth_any")
 
 
-async def test_an_answer_that_is_too_large_is_cut_off(monkeypatch):
+async def test_an_answer_that_is_too_large_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_module, "ANSWER_BYTES_MAX", 1000)
     async with endpoint(lambda request: http(b" " * 1001)) as client:
         with pytest.raises(RpcAnswerTooLarge):
@@ -240,14 +248,14 @@ async def test_an_answer_that_is_too_large_is_cut_off(monkeypatch):
         assert await client.call("eth_any") == "a" * 900
 
 
-async def test_a_compressed_answer_is_refused_unread():
+async def test_a_compressed_answer_is_refused_unread() -> None:
     response = http(b"\x1f\x8b", headers="Content-Encoding: gzip\r\n")
     async with endpoint(lambda request: response) as client:
         with pytest.raises(RpcUnusable, match="compressed"):
             await client.call("eth_any")
 
 
-async def test_a_redirection_is_not_followed():
+async def test_a_redirection_is_not_followed() -> None:
     response = http(b"", status="302 Found", headers="Location: http://127.0.0.1:1/\r\n")
     async with endpoint(lambda request: response) as client:
         with pytest.raises(RpcUnreachable, match="302"):
@@ -258,7 +266,7 @@ async def test_a_redirection_is_not_followed():
     "url",
     ["", "127.0.0.1:8545", "ws://127.0.0.1", "http://", "http://h:port", "http://[::1", "a\x1b"],
 )
-def test_a_text_that_is_no_url_is_refused(url):
+def test_a_text_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(MalformedUrl, match="http"):
         RpcClient(url)
 
@@ -266,7 +274,7 @@ def test_a_text_that_is_no_url_is_refused(url):
 @pytest.mark.parametrize(
     ("text", "number"), [("0x0", 0), ("0x1", 1), ("0xffffffffffffffff", 2**64 - 1)]
 )
-def test_quantities_are_read(text, number):
+def test_quantities_are_read(text: str, number: int) -> None:
     assert quantity(text, "it") == number
 
 
@@ -274,25 +282,25 @@ def test_quantities_are_read(text, number):
     "value",
     ["", "0x", "1", "0x01", "0xg", "0x-1", " 0x1", "0x10000000000000000", 1, None, [], "0x1\n"],
 )
-def test_what_is_no_quantity_is_refused(value):
+def test_what_is_no_quantity_is_refused(value: object) -> None:
     with pytest.raises(RpcUnusable, match="it is"):
         quantity(value, "it")
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "00", "0x0", "0xzz", "0x00 00", "0x00", b"0x00"])
-def test_what_is_no_data_of_the_right_size_is_refused(value):
+def test_what_is_no_data_of_the_right_size_is_refused(value: object) -> None:
     with pytest.raises(RpcUnusable, match="it is"):
         octets(value, "it", size=2)
 
 
-def words(*values):
+def words(*values: int | bytes) -> str:
     return "0x" + "".join(
         (v if isinstance(v, bytes) else v.to_bytes(32, "big")).rjust(32, b"\0").hex()
         for v in values
     )
 
 
-def block(number=0, block_hash=HASH, timestamp=1000):
+def block(number: int = 0, block_hash: bytes = HASH, timestamp: int = 1000) -> Json:
     return {"number": hex(number), "hash": to_hex(block_hash), "timestamp": hex(timestamp)}
 
 
@@ -309,7 +317,7 @@ GOOD = {
 }
 
 
-async def test_the_right_chain_and_contract_pass():
+async def test_the_right_chain_and_contract_pass() -> None:
     async with endpoint(results(GOOD)) as client:
         await ChainReader(client, DEPLOYMENT).check_identity()
 
@@ -334,14 +342,16 @@ async def test_the_right_chain_and_contract_pass():
         ({"eth_call": "0x"}, RpcUnusable),
     ],
 )
-async def test_another_chain_or_contract_is_named(change, error):
+async def test_another_chain_or_contract_is_named(
+    change: dict[str, Any], error: type[Exception]
+) -> None:
     async with endpoint(results(GOOD | change)) as client:
         with pytest.raises(error) as caught:
             await ChainReader(client, DEPLOYMENT).check_identity()
     assert isinstance(caught.value, ChainError)
 
 
-async def test_the_head_stays_below_the_confirmations():
+async def test_the_head_stays_below_the_confirmations() -> None:
     table = {
         "eth_blockNumber": hex(9),
         "eth_getBlockByNumber": lambda which, full: block(int(which, 16)),
@@ -366,13 +376,13 @@ async def test_the_head_stays_below_the_confirmations():
         5,
     ],
 )
-async def test_a_channel_state_that_cannot_be_is_refused(answer):
+async def test_a_channel_state_that_cannot_be_is_refused(answer: Any) -> None:
     async with endpoint(results({"eth_call": answer})) as client:
         with pytest.raises(RpcUnusable):
             await ChainReader(client, DEPLOYMENT).channel_state(CHANNEL, HEAD)
 
 
-async def test_a_channel_state_at_its_bounds_is_read():
+async def test_a_channel_state_at_its_bounds_is_read() -> None:
     answer = words(3, 2**96 - 1, 2**76 - 1, 1, 2, 3, 2**76 - 1, 2**64 - 1, 2**64 - 1)
     async with endpoint(results({"eth_call": answer})) as client:
         view = await ChainReader(client, DEPLOYMENT).channel_state(CHANNEL, HEAD)
@@ -383,10 +393,12 @@ async def test_a_channel_state_at_its_bounds_is_read():
     assert (view.block, view.timestamp) == (HEAD.block, HEAD.timestamp)
 
 
-async def test_logs_are_asked_for_in_smaller_pieces_where_the_endpoint_finds_them_too_many():
-    asked = []
+async def test_logs_are_asked_for_in_smaller_pieces_where_the_endpoint_finds_them_too_many() -> (
+    None
+):
+    asked: list[tuple[int, int]] = []
 
-    def get_logs(question):
+    def get_logs(question: Json) -> list[Json] | ValueError:
         first, last = int(question["fromBlock"], 16), int(question["toBlock"], 16)
         asked.append((first, last))
         return [] if last - first < 600 else ValueError("query exceeds the limit")
@@ -399,13 +411,13 @@ async def test_logs_are_asked_for_in_smaller_pieces_where_the_endpoint_finds_the
         assert (await reader.log_batch(510, 520, [CHANNEL])).through_block == 520
 
 
-async def test_an_endpoint_that_refuses_even_one_block_of_logs_is_named():
+async def test_an_endpoint_that_refuses_even_one_block_of_logs_is_named() -> None:
     async with endpoint(results({"eth_getLogs": ValueError("no logs here")})) as client:
         with pytest.raises(RpcRefused, match="no logs here"):
             await ChainReader(client, DEPLOYMENT).log_batch(0, 5, [CHANNEL])
 
 
-async def test_no_channels_have_no_logs_and_nobody_is_asked():
+async def test_no_channels_have_no_logs_and_nobody_is_asked() -> None:
     async with endpoint(results({})) as client:
         batch = await ChainReader(client, DEPLOYMENT).log_batch(0, 5, [])
     assert (batch.logs, batch.through_block) == ((), 5)
@@ -414,7 +426,7 @@ async def test_no_channels_have_no_logs_and_nobody_is_asked():
 @pytest.mark.parametrize(
     "where", [{"blockNumber": "0x6"}, {"topics": ["channel", "0x" + "06" * 32]}]
 )
-async def test_logs_that_nobody_asked_for_are_refused(where):
+async def test_logs_that_nobody_asked_for_are_refused(where: dict[str, Any]) -> None:
     topic = "0xd8138f8a3f377c5259ca548e70e4c2de94f129f5a11036a15b69513cba2b426a"
     log = {
         "address": to_hex(DEPLOYMENT.payment_channels),
@@ -438,7 +450,7 @@ async def test_logs_that_nobody_asked_for_are_refused(where):
             await ChainReader(client, DEPLOYMENT).log_batch(0, 5, [CHANNEL])
 
 
-async def test_a_transaction_without_outcome_is_unknown_and_not_failed():
+async def test_a_transaction_without_outcome_is_unknown_and_not_failed() -> None:
     table = {
         "eth_getTransactionReceipt": None,
         "eth_getBlockByNumber": lambda which, full: block(),
@@ -450,7 +462,7 @@ async def test_a_transaction_without_outcome_is_unknown_and_not_failed():
     assert caught.value.transaction_hash == HASH
 
 
-async def test_another_transactions_receipt_is_refused():
+async def test_another_transactions_receipt_is_refused() -> None:
     receipt = {"transactionHash": to_hex(b"\x44" * 32), "status": "0x1"}
     async with endpoint(results({"eth_getTransactionReceipt": receipt})) as client:
         with pytest.raises(RpcUnusable, match="another"):
@@ -460,14 +472,14 @@ async def test_another_transactions_receipt_is_refused():
 CALL = Call(to=DEPLOYMENT.payment_channels, data=b"\x01", what="claim")
 
 
-async def test_a_call_that_fits_no_block_is_not_signed():
+async def test_a_call_that_fits_no_block_is_not_signed() -> None:
     async with endpoint(results({"eth_estimateGas": hex(30_000_001)})) as client:
         sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
         with pytest.raises(GasAboveLimit):
             await sender.prepare(CALL)
 
 
-async def test_a_node_that_answers_another_hash_is_not_believed():
+async def test_a_node_that_answers_another_hash_is_not_believed() -> None:
     table = {
         "eth_estimateGas": "0x5208",
         "eth_getTransactionCount": "0x0",
@@ -479,7 +491,7 @@ async def test_a_node_that_answers_another_hash_is_not_believed():
             await sender.execute(CALL)
 
 
-async def test_a_refused_transaction_that_the_node_does_not_hold_stays_refused():
+async def test_a_refused_transaction_that_the_node_does_not_hold_stays_refused() -> None:
     table = {
         "eth_estimateGas": "0x5208",
         "eth_getTransactionCount": "0x0",
@@ -492,10 +504,10 @@ async def test_a_refused_transaction_that_the_node_does_not_hold_stays_refused()
             await sender.execute(CALL)
 
 
-async def test_a_repeat_that_the_node_already_knows_is_waited_for():
-    held = {}
+async def test_a_repeat_that_the_node_already_knows_is_waited_for() -> None:
+    held: dict[str, str] = {}
 
-    def send(raw):
+    def send(raw: str) -> ValueError:
         return ValueError("already known")
 
     table = {

@@ -1,0 +1,241 @@
+"""The demo from start to audit: what it does in which order, and the figures it ends with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ...channels.client.exports import export_receipts
+from ...channels.errors import LocalError
+from ...channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
+from ...channels.units import format_cents
+from ..readings import CITY_BLOCK, ROOM_OCCUPANCY, WATER_FLOW
+from .city import City, Say, Wallet, open_city
+from .processes import ProcessFailed
+from .replay import (
+    POLL_SECONDS,
+    Recovery,
+    Work,
+    collect,
+    hub_row,
+    kill_in_flight,
+    pay_per_use,
+    plan,
+    submit,
+)
+
+PROGRESS_SECONDS = 2
+CLOSE_SECONDS_MAX = 60
+AUDIT_SECONDS_MAX = 120
+RPC_SECONDS_MAX = 30
+KILL_AFTER_PART = 3
+"""The device is killed once a third of its readings are submitted."""
+
+
+class FolderNotEmpty(LocalError):
+    """The folder to keep the demo in holds something."""
+
+    code = "folder-not-empty"
+    remedy = "give --keep a folder that is empty or does not exist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the demo is run; `readings` None replays the two files that come with it."""
+
+    devices: int = 4
+    readings: Path | None = None
+    keep: Path | None = None
+
+
+def run_demo(options: Options, say: Say) -> dict[str, Any]:
+    """Run everything; returns the summary; raises `FarthingError` where it cannot go on."""
+    began = time.monotonic()
+    files = [WATER_FLOW, ROOM_OCCUPANCY] if options.readings is None else [options.readings]
+    with _folder(options.keep) as folder:
+        with open_city(folder, options.devices, CITY_BLOCK, say) as city:
+            works, malformed = plan(city, files, int(time.time()), say)
+            replay_began = time.monotonic()
+            recovery, uses = _replay(city, works, say)
+            replay_seconds = time.monotonic() - replay_began
+            closed = _close_two(city, say)
+            city.hub.ask("settle")
+            status = city.hub.ask("status")
+            _, paid_ucent = export_receipts(
+                folder / "hub/data/hub.sqlite", folder / "receipts.jsonl"
+            )
+            audit = _audit(city)
+        rewarded = sum(work.rewarded for work in works)
+        refused = sum(work.refusals.total() for work in works) + len(malformed)
+        summary = {
+            "readings": rewarded + refused,
+            "rewarded": rewarded,
+            "refused": refused,
+            "refusals": _refusals(works, len(malformed)),
+            "payments": audit["receipts"],
+            "paid_ucent": paid_ucent,
+            "rewarded_ucent": sum(work.rewarded_ucent for work in works),
+            "uses_paid": uses,
+            "settled_ucent": audit["settled_ucent"],
+            "payments_per_second": int(audit["receipts"] / replay_seconds),
+            "settlement_transactions": status["settlements"],
+            "gas_per_settled_channel": status["settlement_gas"] // max(status["settled_rows"], 1),
+            "channels": status["channels"],
+            "channels_closed": closed,
+            "killed_and_recovered": asdict(recovery),
+            "audit": {"ok": audit["ok"], "difference_ucent": audit["difference_ucent"]},
+            "seconds": round(time.monotonic() - began, 1),
+            "kept": None if options.keep is None else str(folder),
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="farthing-demo-") as name:
+            yield Path(name)
+        return
+    keep = keep.resolve()
+    keep.mkdir(parents=True, exist_ok=True)
+    if any(keep.iterdir()):
+        raise FolderNotEmpty(f"{keep} is not empty")
+    yield keep
+
+
+def _refusals(works: Sequence[Work], malformed: int) -> dict[str, int]:
+    counts: dict[str, int] = {"malformed-row": malformed} if malformed else {}
+    for work in works:
+        for code, count in work.refusals.items():
+            counts[code] = counts.get(code, 0) + count
+    return counts
+
+
+def _replay(city: City, works: list[Work], say: Say) -> tuple[Recovery, int]:
+    """All devices and residents at once; the first device is killed on the way."""
+    with ThreadPoolExecutor(max_workers=len(works) + len(city.residents()) + 1) as pool:
+        killed = pool.submit(_replay_and_kill, city, works[0], say)
+        others = [pool.submit(submit, work, work.packs) for work in works[1:]]
+        uses = [pool.submit(pay_per_use, city, resident) for resident in city.residents()]
+        pending: list[Future[Any]] = [killed, *others, *uses]
+        while not all(future.done() for future in pending):
+            time.sleep(PROGRESS_SECONDS)
+            _progress(city, say)
+        for future in others:
+            future.result()
+        recovery, paid_uses = killed.result(), sum(future.result() for future in uses)
+        list(pool.map(collect, works))
+    _progress(city, say)
+    return recovery, paid_uses
+
+
+def _replay_and_kill(city: City, work: Work, say: Say) -> Recovery:
+    first = len(work.packs) // KILL_AFTER_PART
+    submit(work, work.packs[:first])
+    return kill_in_flight(city, work, work.packs[first:], say)
+
+
+def _progress(city: City, say: Say) -> None:
+    status = city.hub.ask("status")
+    say(
+        f"block {status['head_block']}: rewarded {format_cents(status['rewarded_ucent'])},"
+        f" received {format_cents(status['received_ucent'])},"
+        f" settled {format_cents(status['settled_ucent'])}"
+        f" in {status['settlements']} transactions"
+    )
+
+
+def _close_two(city: City, say: Say) -> int:
+    """One channel closes by agreement, one through its window; returns how many are closed."""
+    agreeing, alone = city.residents()[-1], city.devices()[-1]
+    agreeing.process.ask("close")
+    _wait_closed(city, agreeing)
+    say(f"{agreeing.name}'s channel closed by agreement")
+    alone.process.ask("start_close")
+    say(f"{alone.name} starts a close alone; the devnet's clock moves over its window")
+    _rpc(city, "evm_increaseTime", [CHALLENGE_SECONDS_MIN + 1])
+    _rpc(city, "anvil_mine", [hex(CHALLENGE_BLOCKS_MIN + 1)])
+    _wait_closed(city, alone)
+    say(f"{alone.name}'s channel closed and paid out")
+    return sum(1 for row in city.hub.ask("channels") if row["phase"] == "closed")
+
+
+def _wait_closed(city: City, wallet: Wallet) -> None:
+    deadline = time.monotonic() + CLOSE_SECONDS_MAX
+    while hub_row(city, wallet)["phase"] != "closed":
+        if time.monotonic() > deadline:
+            raise ProcessFailed(f"the channel of {wallet.name} did not close within a minute")
+        time.sleep(POLL_SECONDS)
+
+
+def _rpc(city: City, method: str, params: list[Any]) -> Any:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer = httpx.post(city.rpc_url, json=request, timeout=RPC_SECONDS_MAX, trust_env=False)
+    return answer.json()["result"]
+
+
+def _audit(city: City) -> dict[str, Any]:
+    """Run the auditor's command: a process that is given the RPC and the receipts alone."""
+    command = [
+        *(sys.executable, "-m", "farthing.cli.main", "audit", "check", "--json"),
+        *("--rpc", city.rpc_url),
+        *("--deployment", str(city.folder / "deployment.json")),
+        *("--receipts", str(city.folder / "receipts.jsonl")),
+    ]
+    done = subprocess.run(  # noqa: S603 - our own command, no shell
+        command, capture_output=True, text=True, timeout=AUDIT_SECONDS_MAX, check=False
+    )
+    try:
+        report: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise ProcessFailed(f"the audit ended with {done.returncode}: {done.stderr}") from None
+    return report
+
+
+def text_of(summary: dict[str, Any]) -> str:
+    """The summary for people."""
+    recovery, audit = summary["killed_and_recovered"], summary["audit"]
+    verdict = "ties out" if audit["ok"] else "DIFFERS"
+    why = ", ".join(f"{count} {code}" for code, count in summary["refusals"].items())
+    lines = [
+        f"readings     {summary['readings']:,}: {summary['rewarded']:,} rewarded at once,"
+        f" {summary['refused']} refused ({why or 'none'})",
+        f"payments     {summary['payments']:,}, {summary['payments_per_second']:,} a second,"
+        f" each with a receipt",
+        f"paid         {summary['paid_ucent']:,} µ¢ = {format_cents(summary['paid_ucent'])},"
+        f" of it {summary['uses_paid']} uses paid by residents",
+        f"settled      {summary['settled_ucent']:,} µ¢ in {summary['settlement_transactions']}"
+        f" transactions, {summary['gas_per_settled_channel']:,} gas a settled lane",
+        f"channels     {summary['channels']}, of them {summary['channels_closed']} closed",
+        f"killed       {recovery['kills']} device with {recovery['in_flight_at_kill']} payments in"
+        f" flight: {recovery['lost']} lost, {recovery['double_counted']} counted twice",
+        f"audit        {verdict}, difference {audit['difference_ucent']} µ¢",
+        f"took         {summary['seconds']} s",
+    ]
+    if summary["kept"] is not None:
+        lines.append(f"kept in      {summary['kept']}")
+    return "\n".join(lines)
+
+
+def is_good(summary: dict[str, Any]) -> bool:
+    """Whether everything held that the demo is there to show."""
+    recovery = summary["killed_and_recovered"]
+    return bool(
+        summary["audit"]["ok"]
+        and summary["audit"]["difference_ucent"] == 0
+        and recovery["lost"] == 0
+        and recovery["double_counted"] == 0
+        and summary["settled_ucent"] == summary["paid_ucent"]
+    )
