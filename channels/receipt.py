@@ -54,7 +54,9 @@ def _integer(low: int, high: int) -> Any:
 
 
 def _text(value: object) -> bool:
-    return type(value) is str and 1 <= len(value) <= TEXT_CHARACTERS_MAX
+    if type(value) is not str or not 1 <= len(value) <= TEXT_CHARACTERS_MAX:
+        return False
+    return value.encode(errors="ignore").decode() == value  # JSON lets half a character through
 
 
 def _bytes(size: int) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from .output import json_option
+
 # \b keeps the lines as they are.
 _CHECK_EPILOG = """
 Exit codes: 0 it ties out, 1 it differs and the findings say in what, 2 it could not tell.
@@ -46,7 +48,7 @@ def audit() -> None:
     type=click.IntRange(min=0),
     help="Audit as of this block; the newest at the start by default.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_context
 def check(
     context: click.Context,

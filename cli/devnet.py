@@ -62,17 +62,12 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, value: str)
     return int(milliseconds)
 
 
-@click.group()
+@click.group(epilog="Example: farthing devnet up --port 0 --data ./chain")
 def devnet() -> None:
-    r"""Run a development chain on this machine, and control its blocks and its clock.
-
-    \b
-    Example:
-      farthing devnet up --port 0 --data ./chain
-    """
+    """Run a development chain on this machine, and control its blocks and its clock."""
 
 
-@devnet.command()
+@devnet.command(epilog="Example: farthing devnet up --port 0 --block-time 1 --data ./chain")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option(
     "--port", default=8545, show_default=True, type=click.IntRange(0, 65_535), help="0: any free."
@@ -116,15 +111,11 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
     permissioned: bool,
     as_json: bool,
 ) -> None:
-    r"""Run a chain until Ctrl-C; prints one line of JSON when it answers.
+    """Run a chain until Ctrl-C; prints one line of JSON when it answers.
 
     Mined blocks are kept (--data), even when it is killed; transactions that wait for a block are
     not. With a block time below 1 second, chain time runs ahead of the wall clock while
     transactions come, because every block takes at least one second of it.
-
-    \b
-    Example:
-      farthing devnet up --port 0 --block-time 1 --data ./chain
     """
     from ..devnet.up import DevnetConfig  # noqa: PLC0415 - see the top
 
@@ -157,50 +148,35 @@ async def _run(config: DevnetConfig, quiet: bool) -> None:  # noqa: FBT001 - tri
                 return
 
 
-@devnet.command()
+@devnet.command(epilog="Example: farthing devnet mine 12")
 @click.argument("count", default=1, type=click.IntRange(1, 10_000))
 @rpc_option
 @json_option
 @reports_errors
 def mine(*, count: int, rpc_url: str, as_json: bool) -> None:
-    r"""Mine COUNT blocks now, one second of chain time apart.
-
-    \b
-    Example:
-      farthing devnet mine 12
-    """
+    """Mine COUNT blocks now, one second of chain time apart."""
     _call(rpc_url, "anvil_mine", [hex(count)])
     emit(_head(rpc_url), as_json=as_json)
 
 
-@devnet.command()
+@devnet.command(epilog="Example: farthing devnet warp 3600")
 @click.argument("seconds", type=click.IntRange(0))
 @rpc_option
 @json_option
 @reports_errors
 def warp(*, seconds: int, rpc_url: str, as_json: bool) -> None:
-    r"""Move the chain's clock SECONDS forward and mine a block at the new time.
-
-    \b
-    Example:
-      farthing devnet warp 3600
-    """
+    """Move the chain's clock SECONDS forward and mine a block at the new time."""
     _call(rpc_url, "evm_increaseTime", [hex(seconds)])
     _call(rpc_url, "evm_mine", [])
     emit(_head(rpc_url), as_json=as_json)
 
 
-@devnet.command()
+@devnet.command(epilog="Example: farthing devnet accounts --count 2")
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1, 1_000))
 @json_option
 @reports_errors
 def accounts(*, count: int, as_json: bool) -> None:
-    r"""List the development accounts and their keys: the same everywhere, known to everybody.
-
-    \b
-    Example:
-      farthing devnet accounts --count 2
-    """
+    """List the development accounts and their keys: the same everywhere, known to everybody."""
     from ..devnet.accounts import dev_accounts  # noqa: PLC0415 - see the top
 
     rows = [

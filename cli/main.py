@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import click
 
 from .. import __version__
+from ..channels.errors import FarthingError
+from .output import fail
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit", "audit", "Check the chain's settlements against the receipts."),
@@ -36,7 +39,7 @@ class _Lazy(click.Group):
             return None
         module, attribute, _ = COMMANDS[cmd_name]
         try:
-            found: Any = importlib.import_module(f"..{module}", __name__)
+            found: Any = importlib.import_module(f".{module}", __package__)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("farthing"):
                 raise
@@ -74,6 +77,8 @@ def main() -> None:
     except click.UsageError as error:
         error.show()
         raise SystemExit(EXIT_USAGE) from None
+    except FarthingError as error:  # a value of an option or argument
+        fail(error, as_json="--json" in sys.argv)
     except click.Abort:
         raise SystemExit(130) from None
     except click.ClickException as error:

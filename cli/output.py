@@ -72,6 +72,8 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         except BaseExceptionGroup as group:
             fail(_only_ours(group), as_json=bool(kwargs.get("as_json")))
 
+    if wrapped.__doc__:  # click wants the character itself, which a raw docstring cannot hold
+        wrapped.__doc__ = wrapped.__doc__.replace("\\b\n", "\b\n")
     return wrapped
 
 

@@ -13,9 +13,10 @@ from .payments import PaymentAsk, RequestState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """`in_channel_ucent` can be spent now; of it the chain knows `settled_ucent`, the rest is
-    `unsettled_ucent` (negative while our own payments are not settled).
+    """A wallet's money at one moment; amounts in µ¢.
 
+    `in_channel_ucent` can be spent now; of it the chain knows `settled_ucent`, the rest is
+    `unsettled_ucent` (negative while our own payments are not settled).
     `sent_unacknowledged_ucent` is spent already, the hub has not said that it holds it;
     `requested_ucent` we asked for; `asked_ucent` the hub asks of us. `token_ucent` lies in the
     account and `claimable_ucent` waits for it at the contract, as of `block`; None before the

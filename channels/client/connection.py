@@ -7,7 +7,6 @@ after our newest vouchers went out on this connection.
 from __future__ import annotations
 
 import random
-
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -29,7 +28,7 @@ from ..messages import (
 )
 from ..refusals import OutOfTurn
 from ..signing import Signer
-from ..state import ChainStatus, Channel, Phase
+from ..state import Channel, Phase
 from ..terms import Terms, UnsafeTerms
 from .adoption import NotConfirmed, adopt, check_terms, terms_of
 from .driver import Driver
@@ -38,7 +37,7 @@ from .follower import Follower
 from .ledger import LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import run_session
-from .wire import ConnectionLost, Refused, Wire
+from .wire import Refused, Wire
 
 CONNECT_SECONDS_MAX: Final = 10
 BACKOFF_SECONDS_MIN: Final = 0.2
@@ -223,6 +222,8 @@ class Connection:
 
     def on_message(self, wire: Wire, message: Message) -> None:
         """Handle a message that concerns no channel's core; raises `OutOfTurn`."""
+        if wire is not self._wire:
+            return  # of a connection that has been given up
         match message:
             case ChannelTerms():
                 self._on_terms(message)
@@ -239,7 +240,8 @@ class Connection:
 
     def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
         """Keep a greeting of a channel that is still being checked; drop everything else."""
-        if isinstance(message, Reestablish) and message.channel in self._announced:
+        is_ours = wire is self._wire and message.channel in self._announced
+        if isinstance(message, Reestablish) and is_ours:
             self._early[message.channel] = message
 
     def _on_terms(self, message: ChannelTerms) -> None:

@@ -193,13 +193,11 @@ def unlock(path: Path, password: str, *, memory_bytes_max: int | None = None) ->
 
     keyfile = _keyfile()
     try:
-        secret = keyfile.decode_keyfile_json(keystore.record, password.encode())
+        secret = keyfile.decode_keyfile_json(keystore.record, _octets(password))
     except ValueError as error:
         if "MAC mismatch" in str(error):
             raise WrongPassword(path) from None
-        raise MalformedKeystore(path, "its parameters are refused") from None
-    except (TypeError, KeyError, AssertionError):
-        raise MalformedKeystore(path, "its parameters are incomplete") from None
+        raise MalformedKeystore(path, f"its parameters are refused ({error})") from None
     try:
         signer = Signer(secret)
     except BadSecret:
@@ -261,6 +259,11 @@ def _keyfile() -> ModuleType:
         # A dependency raises it to 100,000 on import, where recursion ends in a crash instead of
         # an exception.
         sys.setrecursionlimit(limit)
+
+
+def _octets(password: str) -> bytes:
+    # What a command line passes on need not be UTF-8; Python then escapes it, and this undoes it.
+    return password.encode(errors="surrogateescape")
 
 
 def _write_once(path: Path, content: bytes) -> None:

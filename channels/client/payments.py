@@ -171,7 +171,7 @@ class Requests:
         self._moment = moment
         self._pulse = pulse
         self._notices = notices
-        self._asks = {(ask.ours, ask.id): ask for ask in _load(ledger)}
+        self._asks = {(ask.ours, ask.id): ask for ask in load_requests(ledger)}
 
     def all(self) -> list[PaymentAsk]:
         """Every request as it stands at this chain time."""
@@ -339,7 +339,8 @@ def _with(ask: PaymentAsk, **changes: Any) -> PaymentAsk:
     return replace(ask, **changes)
 
 
-def _load(ledger: Ledger) -> Iterator[PaymentAsk]:
+def load_requests(ledger: Ledger) -> Iterator[PaymentAsk]:
+    """Every request as stored."""
     rows = ledger.query(
         "SELECT direction, id, channel, amount_ucent, purpose, expires, state, nonce, code, text"
         " FROM request"

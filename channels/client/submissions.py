@@ -306,7 +306,7 @@ class Submissions:
         amount = sum(o.amount_ucent for o in paid)
         self._notices.tell(
             "outcome",
-            f"submission {to_hex(message.id)}: {len(paid)} paid with {amount} µ¢, {refused} refused",
+            f"of {to_hex(message.id)} {len(paid)} are paid with {amount} µ¢, {refused} refused",
             submission=to_hex(message.id),
             paid=len(paid),
             refused=refused,

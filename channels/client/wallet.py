@@ -36,7 +36,6 @@ from .follower import Follower
 from .guard import Guard
 from .hearing import Hearing
 from .ledger import SENT, Ledger
-from .payments import SCHEMA as REQUEST_SCHEMA
 from .payments import IncomingPayment, PaymentAsk, Requests, incoming, usage_payment
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
@@ -50,7 +49,7 @@ from .results import (
     channel_record,
 )
 from .rpc import RpcClient
-from .submissions import SCHEMA as SUBMISSION_SCHEMA
+from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .transaction import ContractCalls, TransactionSender
 
@@ -60,8 +59,6 @@ PAY_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 180.0
 """An offer lives up to 120 s and is submitted within them."""
 CHAIN_SECONDS: Final = 180.0
-
-SCHEMA: Final = SUBMISSION_SCHEMA + REQUEST_SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,7 @@ def collect(work: Work) -> None:
     wait_answered(work)
     for pack in work.packs:
         for outcome in outcomes(work, pack):
-            if outcome["amount_ucent"]:
+            if "amount_ucent" in outcome:
                 work.rewarded += 1
                 work.rewarded_ucent += outcome["amount_ucent"]
             else:
@@ -128,12 +128,8 @@ def outcomes(work: Work, pack: Pack) -> list[dict[str, Any]]:
 
 
 def wait_answered(work: Work) -> None:
-    """Wait until the device's queue is empty; raises `ProcessFailed`."""
-    deadline = time.monotonic() + ANSWER_SECONDS_MAX
-    while work.wallet.process.ask("status")["submissions_waiting"]:
-        if time.monotonic() > deadline:
-            raise ProcessFailed(f"{work.wallet.name} has unanswered readings after a minute")
-        time.sleep(POLL_SECONDS)
+    """Wait until the device's queue is empty; raises `FarthingError`."""
+    work.wallet.process.ask("wait_queue_empty", timeout_seconds=ANSWER_SECONDS_MAX)
 
 
 def hub_row(city: City, wallet: Wallet) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def test_bytes_that_are_no_transaction_are_refused(text: object, code: int) -> N
     assert error["code"] == code
 
 
-@pytest.mark.parametrize("nest", ["c1" * 100_000, "c1" * 260_000, "f9ffff" * 100_000])
+@pytest.mark.parametrize("nest", ["c1" * 260_000, "f9ffff" * 100_000])
 def test_deeply_nested_bytes_are_refused_and_do_not_exhaust_the_stack(nest: str) -> None:
     for start in ("0x", "0x02"):
         assert refusal(made_chain(), "eth_sendRawTransaction", start + nest)["code"] == -32602

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
 from farthing.channels.client import abi, logs
@@ -52,7 +52,7 @@ SIGNATURE_A, SIGNATURE_B = b"\xa1" * 65, b"\xb2" * 65
 
 
 def canonical(member: Entry) -> str:
-    kind = member["type"]
+    kind: str = member["type"]
     if kind.startswith("tuple"):
         return f"({','.join(map(canonical, member['components']))}){kind.removeprefix('tuple')}"
     return kind
@@ -343,7 +343,7 @@ def test_what_is_no_list_of_logs_is_refused(answer: object) -> None:
     ],
 )
 def test_a_signed_transaction_is_the_one_that_eth_account_makes(change: dict[str, Any]) -> None:
-    fields = {"chain_id": 20262026, "nonce": 5, "gas_limit": 90_000, "fee_per_gas_wei": 3}
+    fields: Entry = {"chain_id": 20262026, "nonce": 5, "gas_limit": 90_000, "fee_per_gas_wei": 3}
     transaction = Transaction(**({**fields, "to": TERMS.account_a, "data": b"\x01\x02"} | change))
     raw = sign_transaction(transaction, ALICE)
     expected = Account.sign_transaction(

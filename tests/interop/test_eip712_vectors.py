@@ -66,7 +66,8 @@ def our_digest(vector: Vector) -> bytes:
         names.get(name, name): int(value) if kinds[name].startswith("uint") else unhex(value)
         for name, value in vector["message"].items()
     }
-    return digest(domain_of(vector).separator(), **values)
+    found: bytes = digest(domain_of(vector).separator(), **values)
+    return found
 
 
 def native(kind: str, message: dict[str, str]) -> dict[str, Any]:

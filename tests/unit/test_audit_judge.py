@@ -761,12 +761,89 @@ def test_an_unknown_channel_after_the_audited_block_is_no_failure() -> None:
     assert Code.AFTER_BLOCK in _codes(report)
 
 
-def test_a_clamped_payout_says_who_lost_how_much() -> None:
+def test_a_close_that_holds_too_little_for_b_says_so() -> None:
+    world = World()
+    channel = world.open(ALICE, 100)
+    world.deposit(channel, Side.B, 40)
+    world.withdraw(channel, Side.A, 30)
+    world.pay(channel, Side.A, 95)
+    world.pay(channel, Side.B, 5)
+    world.close(channel, (95, 5))
+    clamped, too_much = _failures(world.judge())
+    assert clamped.code is Code.PAYOUT_CLAMPED
+    assert f"held 20 µ¢ less than it owed to {address_to_hex(ALICE)}" in clamped.text
+    assert too_much.text == (
+        f"account {address_to_hex(HUB)} took 30 µ¢ out of its 1 channels, but deposited 100, "
+        "received 5 and paid 95 µ¢: 20 µ¢ too much"
+    )
+
+
+def test_a_close_that_holds_too_little_for_a_says_so() -> None:
+    world = World()
+    channel = world.open(ALICE, 100)
+    world.deposit(channel, Side.B, 40)
+    world.withdraw(channel, Side.B, 30)
+    world.pay(channel, Side.B, 25)
+    world.close(channel, (0, 25))
+    clamped, too_much = _failures(world.judge())
+    assert clamped.code is Code.PAYOUT_CLAMPED
+    assert f"held 15 µ¢ less than it owed to {address_to_hex(HUB)}" in clamped.text
+    assert too_much.subject == f"account {address_to_hex(ALICE)}"
+
+
+def test_a_close_that_pays_exactly_all_to_one_party_is_not_clamped() -> None:
+    world = World()
+    for totals in ((100, 0), (0, 0)):
+        channel = world.open(ALICE, 100)
+        if totals[0]:
+            world.pay(channel, Side.A, totals[0])
+        world.close(channel, totals)
+    report = world.judge()
+    assert report.findings == ()
+    assert report.totals.payouts_ucent == 200
+
+
+def test_an_account_is_judged_over_all_its_channels() -> None:
+    world = World()
+    rich = world.open(ALICE, 100)
+    poor = world.open(ALICE, 10)
+    world.pay(rich, Side.A, 50)
+    world.withdraw(poor, Side.B, 10)
+    assert world.judge().ok
+    world.withdraw(rich, Side.B, 41)
+    (finding,) = _failures(world.judge())
+    assert finding.text == (
+        f"account {address_to_hex(ALICE)} took 51 µ¢ out of its 2 channels, but deposited 0, "
+        "received 50 and paid 0 µ¢: 1 µ¢ too much"
+    )
+
+
+def test_a_payout_counts_as_taken_out() -> None:
+    world = World()
+    channel = world.open(ALICE, 100)
+    world.pay(channel, Side.A, 60)
+    world.close(channel, (60, 0))
+    world.pay(channel, Side.A, 1)
+    (finding,) = _failures(world.judge())
+    assert finding.code is Code.TOOK_TOO_MUCH
+    assert "took 40 µ¢ out of its 1 channels, but deposited 100, received 0 and paid 61" in (
+        finding.text
+    )
+
+
+def test_a_settlement_that_raises_nothing_does_not_chain() -> None:
     world = _city()
-    _payout_clamped(world)
-    (finding,) = (f for f in _failures(world.judge()) if f.code is Code.PAYOUT_CLAMPED)
-    assert "held 1 µ¢ less than it owed" in finding.text
-    assert address_to_hex(CAROL) in finding.text
+    world.settle(_channels(world)[0], Side.A, world.lanes[_channels(world)[0], Side.A])
+    world.settle(_channels(world)[0], Side.A, world.lanes[_channels(world)[0], Side.A])
+    assert Code.EVENTS_DO_NOT_CHAIN in _codes(world.judge())
+
+
+def test_a_payment_may_name_the_blocks_of_its_opening_and_of_its_settlement() -> None:
+    world = World()
+    channel = world.open(ALICE, 100)
+    world.pay(channel, Side.A, 1)
+    world.settle(channel, Side.A)
+    assert world.judge().findings == ()
 
 
 @pytest.mark.parametrize("side", list(Side))

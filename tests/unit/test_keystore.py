@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from eth_keyfile import create_keyfile_json, decode_keyfile_json
+from eth_keyfile.keyfile import KDFType, create_keyfile_json, decode_keyfile_json
 
 from farthing.channels.client import keystore
 from farthing.channels.ids import address_to_hex
@@ -66,7 +66,7 @@ def test_other_software_reads_the_file(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("kdf", ["pbkdf2", "scrypt"])
-def test_files_of_other_software_are_read(path: Path, kdf: str) -> None:
+def test_files_of_other_software_are_read(path: Path, kdf: KDFType) -> None:
     record = create_keyfile_json(KEY, PASSWORD.encode(), kdf=kdf, iterations=1024)
     path.write_text(json.dumps(record))
     assert keystore.unlock(path, PASSWORD).address == Signer(KEY).address
@@ -143,6 +143,11 @@ def test_file_and_folder_are_synced_before_the_key_is_in_use(
     monkeypatch.setattr(os, "fsync", watch)
     keystore.create(path, PASSWORD, KEY)
     assert synced == [False, True]
+
+
+def test_a_password_that_is_not_utf_8_works_too(path: Path) -> None:
+    keystore.create(path, os.fsdecode(b"\xff\xfe"), KEY)
+    assert keystore.unlock(path, os.fsdecode(b"\xff\xfe")).address == Signer(KEY).address
 
 
 def test_an_empty_password_and_a_bad_key_are_refused(path: Path) -> None:
@@ -243,7 +248,7 @@ def test_a_file_that_needs_more_memory_than_allowed_is_refused(kept: Path) -> No
     with pytest.raises(keystore.KeystoreTooLarge, match=r"4,195,328 bytes of memory") as caught:
         keystore.unlock(kept, PASSWORD, memory_bytes_max=4 << 20)
     assert (caught.value.needed, caught.value.allowed) == (128 * 8 * 4097, 4 << 20)
-    assert keystore.unlock(kept, PASSWORD, memory_bytes_max=128 * 8 * 4097)
+    keystore.unlock(kept, PASSWORD, memory_bytes_max=128 * 8 * 4097)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +264,25 @@ def test_a_file_that_would_take_for_ever_is_refused_at_once(kept: Path, change: 
     rewrite(kept, change)
     with pytest.raises(keystore.KeystoreTooLarge):
         keystore.unlock(kept, PASSWORD)
+
+
+def test_parameters_that_scrypt_itself_refuses_are_named(kept: Path) -> None:
+    def change(record: Record) -> None:
+        record["crypto"]["kdfparams"] |= {"n": 2**17, "r": 1}  # RFC 7914: n below 2**(16 r)
+
+    rewrite(kept, change)
+    with pytest.raises(keystore.MalformedKeystore, match="parameters are refused"):
+        keystore.unlock(kept, PASSWORD)
+
+
+def test_a_machine_that_does_not_tell_its_memory_reads_files(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(path: Path, **_options: object) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert keystore.unlock(kept, PASSWORD).address == Signer(KEY).address
 
 
 def test_too_many_rounds_of_pbkdf2_are_refused(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
+from farthing.channels.client import logs
 from farthing.channels.client import rpc as rpc_module
 from farthing.channels.client.chain import (
     ChainReader,
@@ -31,11 +32,18 @@ from farthing.channels.client.rpc import (
     quantity,
     revert_reason,
 )
-from farthing.channels.client.transaction import Call, GasAboveLimit, TransactionSender
+from farthing.channels.client.transaction import (
+    Call,
+    GasAboveLimit,
+    TransactionFailed,
+    TransactionSender,
+)
 from farthing.channels.deployment import Deployment
 from farthing.channels.errors import ChainError
+from farthing.channels.hashing import keccak256
 from farthing.channels.ids import Address, ChannelId, to_hex
 from farthing.channels.signing import Signer
+from farthing.channels.terms import Terms
 
 Json: TypeAlias = dict[str, Any]
 Respond: TypeAlias = Callable[[Json], bytes | None]
@@ -53,6 +61,18 @@ DEPLOYMENT = Deployment(
     payment_channels=Address(b"\xc3" * 20),
     deployment=b"\x12" * 32,
 )
+
+
+TERMS = Terms(
+    account_a=Address(b"\xa1" * 20),
+    signer_a=Address(b"\xa2" * 20),
+    account_b=Address(b"\xb1" * 20),
+    signer_b=Address(b"\xb2" * 20),
+    challenge_seconds=600,
+    challenge_blocks=10,
+    sequence=1,
+)
+CREDITED = "0x018ebeb0b47d6b51edd49e863b83fc8e4a257babf59cc01d51921250795f57a3"
 
 
 async def read_request(stream: trio.SocketStream) -> Json | None:
@@ -304,6 +324,17 @@ def block(number: int = 0, block_hash: bytes = HASH, timestamp: int = 1000) -> J
     return {"number": hex(number), "hash": to_hex(block_hash), "timestamp": hex(timestamp)}
 
 
+def receipt(tx_hash: str, *, status: str = "0x1") -> Json:
+    return {
+        "transactionHash": tx_hash,
+        "blockNumber": "0x5",
+        "blockHash": to_hex(HASH),
+        "status": status,
+        "gasUsed": "0x5208",
+        "logs": [],
+    }
+
+
 VIEWS = {
     "0x778d5ae9": words(DEPLOYMENT.deployment),
     "0x82bfefc8": words(DEPLOYMENT.city_credit),
@@ -439,7 +470,7 @@ async def test_logs_that_nobody_asked_for_are_refused(where: dict[str, Any]) -> 
     }
     if "topics" in where:
         log["topics"] = [
-            "0x018ebeb0b47d6b51edd49e863b83fc8e4a257babf59cc01d51921250795f57a3",
+            CREDITED,
             where["topics"][1],
             words(ALICE.address),
         ]
@@ -463,8 +494,8 @@ async def test_a_transaction_without_outcome_is_unknown_and_not_failed() -> None
 
 
 async def test_another_transactions_receipt_is_refused() -> None:
-    receipt = {"transactionHash": to_hex(b"\x44" * 32), "status": "0x1"}
-    async with endpoint(results({"eth_getTransactionReceipt": receipt})) as client:
+    other = receipt(to_hex(b"\x44" * 32))
+    async with endpoint(results({"eth_getTransactionReceipt": other})) as client:
         with pytest.raises(RpcUnusable, match="another"):
             await ChainReader(client, DEPLOYMENT).outcome(HASH)
 
@@ -516,14 +547,7 @@ async def test_a_repeat_that_the_node_already_knows_is_waited_for() -> None:
         "eth_sendRawTransaction": send,
         "eth_getTransactionByHash": lambda tx_hash: {"hash": held.setdefault("hash", tx_hash)},
         "eth_getBlockByNumber": lambda which, full: block(5),
-        "eth_getTransactionReceipt": lambda tx_hash: {
-            "transactionHash": tx_hash,
-            "blockNumber": "0x5",
-            "blockHash": to_hex(HASH),
-            "status": "0x1",
-            "gasUsed": "0x5208",
-            "logs": [],
-        },
+        "eth_getTransactionReceipt": receipt,
     }
     async with endpoint(results(table)) as client:
         sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
@@ -531,3 +555,108 @@ async def test_a_repeat_that_the_node_already_knows_is_waited_for() -> None:
         outcome = await sender.submit(signed)
     assert outcome.succeeded
     assert to_hex(outcome.transaction_hash) == held["hash"]
+
+
+def opened_log(channel: bytes) -> Json:
+    return {
+        "address": to_hex(DEPLOYMENT.payment_channels),
+        "topics": [
+            "0x" + logs.OPENED_TOPIC.hex(),
+            to_hex(channel),
+            words(TERMS.account_a),
+            words(TERMS.account_b),
+        ],
+        "data": words(TERMS.signer_a, TERMS.signer_b, 600, 10, 1, TERMS.account_a, 5),
+        "blockNumber": "0x3",
+        "blockHash": to_hex(HASH),
+        "transactionHash": to_hex(HASH),
+        "logIndex": "0x0",
+    }
+
+
+async def test_channels_that_nobody_asked_for_are_refused() -> None:
+    opened = opened_log(DEPLOYMENT.channel_id(TERMS))
+    other = opened | {
+        "topics": [CREDITED, to_hex(CHANNEL), words(ALICE.address)],
+        "data": words(5),
+    }
+    table = {"eth_getBlockByNumber": lambda which, full: block(9)}
+    async with endpoint(results(table | {"eth_getLogs": [opened]})) as client:
+        reader = ChainReader(client, DEPLOYMENT)
+        assert (await reader.channels_of(TERMS.account_b))[0].terms == TERMS
+        with pytest.raises(RpcUnusable, match="one account"):
+            await reader.channels_of(ALICE.address)
+        with pytest.raises(RpcUnusable, match="one channel"):
+            await reader.terms_opened(CHANNEL)
+    async with endpoint(results(table | {"eth_getLogs": [other]})) as client:
+        with pytest.raises(RpcUnusable, match="another event"):
+            await ChainReader(client, DEPLOYMENT).terms_opened(CHANNEL)
+
+
+async def test_what_no_caller_may_ask_is_refused() -> None:
+    async with endpoint(results({})) as client:
+        with pytest.raises(ValueError, match="number of blocks"):
+            ChainReader(client, DEPLOYMENT, confirmations=-1)
+        with pytest.raises(ValueError, match="at most 100"):
+            await ChainReader(client, DEPLOYMENT).log_batch(
+                0, 1, [ChannelId(number.to_bytes(32, "big")) for number in range(101)]
+            )
+
+
+async def test_an_endpoint_that_stumbles_is_asked_again_until_the_outcome_is_known() -> None:
+    stumbles = {"eth_sendRawTransaction": 2, "eth_getTransactionReceipt": 2}
+    sent: list[str] = []
+    answer = results(
+        {
+            "eth_estimateGas": "0x5208",
+            "eth_getTransactionCount": "0x0",
+            "eth_sendRawTransaction": lambda raw: to_hex(keccak256(bytes.fromhex(raw[2:]))),
+            "eth_getBlockByNumber": lambda which, full: block(5),
+            "eth_getTransactionReceipt": receipt,
+        }
+    )
+
+    def respond(request: Json) -> bytes | None:
+        method = request["method"]
+        if method == "eth_sendRawTransaction":
+            sent.append(request["params"][0])
+        if stumbles.get(method):
+            stumbles[method] -= 1
+            return http(b"", status="502 Bad Gateway")
+        return answer(request)
+
+    async with endpoint(respond) as client:
+        sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
+        assert (await sender.execute(CALL)).succeeded
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+
+
+async def test_an_endpoint_that_refuses_to_tell_an_outcome_is_named() -> None:
+    table = {
+        "eth_getBlockByNumber": lambda which, full: block(),
+        "eth_getTransactionReceipt": ValueError("no such method"),
+    }
+    async with endpoint(results(table)) as client:
+        with pytest.raises(RpcRefused, match="no such method"):
+            await ChainReader(client, DEPLOYMENT).wait_outcome(HASH)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [("0x", "the state has changed since"), (ValueError("not open"), "reverted: not open")],
+)
+async def test_a_mined_failure_is_named_with_what_is_known_of_it(answer: Any, text: str) -> None:
+    table = {
+        "eth_estimateGas": "0x5208",
+        "eth_getTransactionCount": "0x0",
+        "eth_call": answer,
+        "eth_sendRawTransaction": lambda raw: to_hex(keccak256(bytes.fromhex(raw[2:]))),
+        "eth_getBlockByNumber": lambda which, full: block(5),
+        "eth_getTransactionReceipt": lambda tx_hash: receipt(tx_hash, status="0x0"),
+    }
+    async with endpoint(results(table)) as client:
+        sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
+        with pytest.raises(TransactionFailed, match=text) as caught:
+            await sender.execute(CALL)
+    assert caught.value.outcome.gas_used == 0x5208

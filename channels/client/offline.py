@@ -1,0 +1,61 @@
+"""Reads a wallet's folder while no wallet runs, or beside one that does: what is durable there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .balance import Balance, balance_of
+from .exports import receipt_lines
+from .folder import Folder
+from .ledger import SENT, Ledger
+from .payments import load_requests
+from .results import channel_record
+from .schema import SCHEMA
+
+
+class StoredWallet:
+    """What a ledger says of a wallet; nothing here changes it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def balance(self) -> Balance:
+        """The balance as last stored; what the chain says of the account is left open."""
+        channels = self._ledger.load_channels()
+        (waiting,) = self._ledger.query("SELECT count(*) FROM submission WHERE answered=0")[0]
+        return balance_of(
+            channels,
+            requests=load_requests(self._ledger),
+            submissions_waiting=waiting,
+            sent_unacknowledged_ucent=sum(
+                stored.payment.amount_ucent
+                for channel in channels
+                for stored in self._ledger.payments(
+                    channel.id, SENT, first_nonce=channel.sent.acknowledged_nonce + 1
+                )
+            ),
+            funds=None,
+        )
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Every channel as plain values."""
+        return [channel_record(channel) for channel in self._ledger.load_channels()]
+
+    def receipts(self) -> Iterator[str]:
+        """Every payment as a line of a receipts file."""
+        for line in receipt_lines(self._ledger):
+            yield json.dumps(line)
+
+
+@contextlib.contextmanager
+def read_folder(folder: Folder) -> Iterator[StoredWallet]:
+    """Open the ledger of a folder; raises `FolderUnusable`, `LedgerUnusable`."""
+    folder.settings()
+    ledger = Ledger(folder.ledger_file, schema=SCHEMA)
+    try:
+        yield StoredWallet(ledger)
+    finally:
+        ledger.close()
