@@ -16,9 +16,11 @@ import click
 import trio
 
 from ..channels.client.control import call_control, serve_control
+from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
+from ..node.programme import EXAMPLE
 from .keys import AMOUNT, FILE, read_deployment
 from .output import emit, json_option, reports_errors
 
@@ -44,7 +46,9 @@ def hub() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint.")
 @click.option("--deployment", metavar="FILE", type=FILE, required=True)
-@click.option("--programme", metavar="FILE", type=FILE, required=True, multiple=True)
+@click.option(
+    "--programme", metavar="FILE", type=FILE, multiple=True, help="Default: a copy of the example."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=7171, show_default=True)
 @json_option
 @reports_errors
@@ -63,8 +67,7 @@ def init(
 
     \b
     Example:
-      farthing hub init hub --rpc http://127.0.0.1:8545 --deployment deployment.json \
-        --programme city-block.toml
+      farthing hub init hub --rpc http://127.0.0.1:8545 --deployment deployment.json
     """
     read_deployment(deployment)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +79,9 @@ def init(
     password = read_password_file(password_file)
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
-    programmes = json.dumps([str(path.resolve()) for path in programme])
+    if not programme:
+        (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+    programmes = json.dumps([str(path.resolve()) for path in programme] or [EXAMPLE.name])
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
 rpc_url = {json.dumps(rpc_url)}
@@ -97,6 +102,27 @@ programme_files = {programmes}
         },
         as_json=as_json,
     )
+
+
+@hub.command()
+@config_option
+@json_option
+@reports_errors
+def addresses(*, config: Path, as_json: bool) -> None:
+    r"""Print the addresses of the hub's account and signer, for other commands to use.
+
+    \b
+    Example:
+      farthing member set $(farthing hub addresses --config hub/hub.toml) --role hub \
+        --rpc http://127.0.0.1:8545 --deployment deployment.json --dev-account 0
+    """
+    settings = read_config(config)
+    account = address_to_hex(address_of(settings.account_keystore))
+    signer = address_to_hex(address_of(settings.signer_keystore))
+    if as_json:
+        emit({"account": account, "signer": signer}, as_json=True)
+    else:
+        click.echo(f"{account} {signer}")
 
 
 @hub.command()

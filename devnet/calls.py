@@ -53,7 +53,8 @@ def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallR
     balance = state.get_balance(EvmAddress(request.sender))
     if balance < request.value_wei:
         raise InsufficientFunds(balance, request.value_wei)
-    message = _message(vm, state, request, gas or request.gas or GAS_LIMIT)
+    # More than a block holds could not be mined, and a loop would run on for hours.
+    message = _message(vm, state, request, gas or min(request.gas or GAS_LIMIT, GAS_LIMIT))
     computation = state.costless_execute_transaction(message)
     gas_used = type(vm).finalize_gas_used(message, computation)
     if computation.is_success:

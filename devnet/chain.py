@@ -367,7 +367,7 @@ class DevChain:
         intervals under a second time would run away, since every block takes at least a second.
         """
         ahead = self._head.timestamp > self.clock.now()
-        if ahead and len(self.pool) == 0 and self.clock.next_exact is None:
+        if ahead and not self._anything_ready() and self.clock.next_exact is None:
             return None
         self._mine_one()
         return self.head
@@ -384,8 +384,11 @@ class DevChain:
 
     def _mine_ready(self) -> None:
         """Mine until nothing can be: each block takes or drops at least one transaction."""
-        while next(self.pool.ready(self.nonce), None) is not None:
+        while self._anything_ready():
             self._mine_one()
+
+    def _anything_ready(self) -> bool:
+        return next(self.pool.ready(self.nonce), None) is not None
 
     def _keep_clock(self) -> None:
         with self._store.writing():

@@ -17,7 +17,7 @@ from eth.abc import (
     UnsignedTransactionAPI,
 )
 from eth.chains.base import Chain
-from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS, EMPTY_SHA256
+from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS, EMPTY_SHA256, ZERO_HASH32
 from eth.exceptions import PyEVMError
 from eth.validation import validate_gas_limit
 from eth.vm.forks.prague import PragueVM
@@ -55,6 +55,8 @@ def _create_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderA
     """
     fields.pop("base_fee_per_gas", None)
     fields["gas_limit"] = GAS_LIMIT
+    # There is no beacon chain; py-evm would fill in the root of an empty trie.
+    fields.setdefault("parent_beacon_block_root", ZERO_HASH32)
     header = create_prague_header_from_parent(parent, **fields).copy(base_fee_per_gas=0)
     return cast(BlockHeaderAPI, header)
 

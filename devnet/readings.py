@@ -22,7 +22,6 @@ from ..channels.senml_units import COMMON_SPELLINGS, REGISTERED_UNITS
 DATA = Path(__file__).with_name("data")
 WATER_FLOW = DATA / "water-flow.csv"
 ROOM_OCCUPANCY = DATA / "room-occupancy.csv"
-CITY_BLOCK = DATA / "city-block.toml"
 
 LINE_BYTES_MAX = 8192
 """A row of readings has tens of bytes; a longer line is another kind of file."""

@@ -53,6 +53,10 @@ _IDENTIFIER = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,62}[a-z0-9])?")
 _SENSOR = re.compile(r"(?:\*[-:./_A-Za-z0-9]|[A-Za-z0-9])[-:./_A-Za-z0-9]{0,254}")
 
 
+EXAMPLE = Path(__file__).with_name("city-block.toml")
+"""The programme that a new hub starts with, and the demo's: water, air and light of one block."""
+
+
 class Reason(StrEnum):
     """Why a reading is not rewarded; the text goes over the wire and into the device's log."""
 

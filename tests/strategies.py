@@ -116,9 +116,7 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         purpose=TEXT,
         expires=UINT64,
     ),
-    messages.PaymentRefused: st.builds(
-        messages.PaymentRefused, id=SHORT_ID, code=TEXT, text=TEXT
-    ),
+    messages.PaymentRefused: st.builds(messages.PaymentRefused, id=SHORT_ID, code=TEXT, text=TEXT),
     messages.CloseRequest: st.builds(messages.CloseRequest, channel=WORD),
     messages.CloseOffer: st.builds(messages.CloseOffer, **CLOSE),
     messages.CloseAccept: st.builds(messages.CloseAccept, **CLOSE),

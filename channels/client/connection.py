@@ -94,6 +94,7 @@ class Receiver(Protocol):
 class _Announced:
     terms: Terms
     since: float
+    tried_at: int = -1
 
 
 class Connection:
@@ -280,6 +281,9 @@ class Connection:
 
     async def _adopt(self, channel_id: ChannelId, announced: _Announced, wire: Wire) -> None:
         if channel_id not in self._driver.channels:
+            if announced.tried_at == self._follower.looks:
+                return  # nothing can have changed
+            announced.tried_at = self._follower.looks
             try:
                 await self._confirm(channel_id, announced)
             except NotConfirmed as error:
@@ -301,7 +305,8 @@ class Connection:
     async def _confirm(self, channel_id: ChannelId, announced: _Announced) -> None:
         """Read the chain ourselves before the first signature or acceptance."""
         chain = self._follower.chain
-        await chain.check_identity()
+        if not self._follower.identified:
+            await chain.check_identity()
         head = await chain.head()
         view = await chain.channel_state(channel_id, head)
         channel = adopt(announced.terms, self._settings, self._signer.address, view)

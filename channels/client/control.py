@@ -7,8 +7,10 @@ Request: {"method": name, "params": {…}}. Answer: {"result": …} or {"error":
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ LINE_BYTES_MAX = 2**20
 """A request or an answer: a thousand receipts' summary fits; more belongs into a file."""
 CONNECTIONS_MAX = 16
 CALL_SECONDS_MAX = 120
+SOCKET_NAME_BYTES_MAX = 103
+"""Of `sun_path`: 108 with the end mark on Linux, 104 on other systems."""
 
 Method = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
@@ -30,6 +34,13 @@ class NotRunning(LocalError):
     code = "not-running"
     remedy = "start it first, and give the same folder"
     retryable = True
+
+
+class ControlUnusable(LocalError):
+    """The socket cannot be made."""
+
+    code = "control-unusable"
+    remedy = "check that the folder exists, may be written, and that its path is short"
 
 
 class MalformedRequest(LocalError):
@@ -59,11 +70,15 @@ async def serve_control(
 ) -> None:
     """Serve until cancelled; a socket file left by a killed process is replaced."""
     place = trio.Path(path)
-    await place.unlink(missing_ok=True)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await sock.bind(str(path))
-        await place.chmod(0o600)
+        try:
+            await place.unlink(missing_ok=True)
+            with _short(path) as name:
+                await sock.bind(name)
+            await place.chmod(0o600)
+        except OSError as error:
+            raise ControlUnusable(f"no socket can be made at {path} ({error})") from None
         sock.listen(CONNECTIONS_MAX)
         limiter = trio.CapacityLimiter(CONNECTIONS_MAX)
 
@@ -76,6 +91,20 @@ async def serve_control(
         sock.close()
         with trio.CancelScope(shield=True):
             await place.unlink(missing_ok=True)
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give a name of the socket that fits: the kernel takes 107 bytes, folders may be deeper."""
+    name = str(path)
+    if len(os.fsencode(name)) <= SOCKET_NAME_BYTES_MAX or not Path("/proc/self/fd").is_dir():
+        yield name
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 async def _answer(stream: trio.SocketStream, methods: Mapping[str, Method]) -> None:
@@ -127,7 +156,8 @@ def call_control(
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout_seconds)
-            sock.connect(str(path))
+            with _short(path) as name:
+                sock.connect(name)
             sock.sendall(json.dumps({"method": method, "params": dict(params)}).encode() + b"\n")
             with sock.makefile("rb") as file:
                 line = file.readline(LINE_BYTES_MAX + 1)
@@ -143,5 +173,7 @@ def call_control(
 
 
 def _remote_error(record: Mapping[str, str]) -> FarthingError:
-    kind = RemoteUncertainty if record["kind"] == "chain" else RemoteRefusal
-    return kind(record["text"], remedy=record["what_to_do"])
+    base = RemoteUncertainty if record["kind"] == "chain" else RemoteRefusal
+    kind = type(base.__name__, (base,), {"code": record["code"]})  # a program needs its reason
+    error: FarthingError = kind(record["text"], remedy=record["what_to_do"])
+    return error

@@ -68,8 +68,12 @@ class Follower:
         self._clock = clock
         self._head = Head(block=0, block_hash=b"", timestamp=0)
         self._head_seen = 0
-        self._identity_checked = False
+        self.identified = False
+        """Whether the endpoint has shown that it serves our deployment's chain."""
         self._poked = trio.Event()
+        self.looks = 0
+        """How often the chain was looked at, with or without success."""
+        self._polling = False
 
     def moment(self) -> Moment:
         """The local clock, and the newest confirmed head at which all channels were read."""
@@ -84,31 +88,45 @@ class Follower:
         """Look at the chain now instead of at the next poll."""
         self._poked.set()
 
+    async def refresh(self) -> None:
+        """Wait for a look at the chain that began after now; raises the `ChainError` it met."""
+        # The one under way, if any, began before.
+        target = self.looks + (2 if self._polling else 1)
+        while self.looks < target:
+            self.poke()
+            await self._pulse.wait()
+        if self.trouble is not None:
+            raise self.trouble
+
     async def run(self, driver: Driver) -> None:
         """Poll until cancelled; an endpoint in trouble is asked again, ever more rarely."""
         retry_seconds = RETRY_SECONDS_MIN
         while True:
+            self._poked = trio.Event()
+            self._polling = True
             try:
                 await self.poll(driver)
+                pause_seconds = poll_seconds(driver.channels.values())
+                retry_seconds = RETRY_SECONDS_MIN
             except ChainError as error:
                 self._troubled(error)
-                await trio.sleep(retry_seconds)
+                pause_seconds = retry_seconds
                 retry_seconds = min(2 * retry_seconds, RETRY_SECONDS_MAX)
-                continue
-            retry_seconds = RETRY_SECONDS_MIN
-            with trio.move_on_after(poll_seconds(driver.channels.values())):
+            self._polling = False
+            self.looks += 1
+            self._pulse.beat()
+            with trio.move_on_after(pause_seconds):
                 await self._poked.wait()
-            self._poked = trio.Event()
 
     async def poll(self, driver: Driver) -> None:
         """Read head, channels and funds once; raises `ChainError`, then nothing has moved."""
-        if not self._identity_checked:
+        if not self.identified:
             await self.chain.check_identity()
-            self._identity_checked = True
+            self.identified = True
         asked = int(self._clock())
         head = await self.chain.head()
         if head.block < self._head.block:
-            self._identity_checked = False
+            self.identified = False
             raise HeadWentBack(f"block {head.block} was given after block {self._head.block}")
         views: dict[ChannelId, ChainView] = {}
         if head.block_hash != self._head.block_hash:
@@ -120,7 +138,6 @@ class Follower:
         for channel in list(driver.channels.values()):
             if channel.refusing or channel.close is not None:
                 driver.feed(channel.id, Elapsed())
-        self._pulse.beat()
 
     async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
         views: dict[ChannelId, ChainView] = {}
@@ -152,8 +169,7 @@ class Follower:
         if self.trouble is None or self.trouble.code != error.code:
             self._notices.tell("chain-trouble", str(error), code=error.code)
         self.trouble = error
-        self._identity_checked = False  # another chain may answer when the endpoint is back
-        self._pulse.beat()
+        self.identified = False  # another chain may answer when the endpoint is back
 
     def _recovered(self) -> None:
         if self.trouble is not None:

@@ -18,6 +18,7 @@ from .driver import Driver
 from .follower import Follower
 from .ports import TransactionPort
 from .pulse import Notices, Pulse
+from .results import chain_status
 
 SETTLE_AGAIN_SECONDS: Final = 10.0
 """Between two tries to settle on a closing channel; the shortest window is 600 s."""
@@ -128,10 +129,11 @@ class Guard:
 
     async def start_close(self, driver: Driver, channel_id: ChannelId) -> None:
         """Settle what we received, then start the window; raises `ChainError`, `AlreadyClosed`."""
+        await self._follower.refresh()
         channel = driver.get(channel_id)
-        if _status(channel) is ChainStatus.CLOSED:
+        if chain_status(channel) is ChainStatus.CLOSED:
             raise AlreadyClosed(f"channel 0x{channel.id.hex()} is closed")
-        if _status(channel) is ChainStatus.CLOSING:
+        if chain_status(channel) is ChainStatus.CLOSING:
             return
         await self.settle(channel)
         await self._transactions.start_close(channel.terms)
@@ -139,8 +141,9 @@ class Guard:
 
     async def finish_close(self, driver: Driver, channel_id: ChannelId) -> None:
         """End a channel whose window has passed; raises `WindowNotOver`, `NotClosing`."""
+        await self._follower.refresh()
         channel = driver.get(channel_id)
-        if _status(channel) is ChainStatus.CLOSED:
+        if chain_status(channel) is ChainStatus.CLOSED:
             return
         if channel.chain is None or channel.chain.status is not ChainStatus.CLOSING:
             raise NotClosing(f"no close of channel 0x{channel.id.hex()} has been started")
@@ -156,7 +159,7 @@ class Guard:
     async def _seen(self, driver: Driver, channel: ChannelId, status: ChainStatus) -> None:
         """Wait until our own reading shows what the transaction did."""
         self._follower.poke()
-        await self._pulse.until(lambda: _status(driver.get(channel)) >= status)
+        await self._pulse.until(lambda: chain_status(driver.get(channel)) >= status)
 
 
 def unsettled_ucent(channel: Channel) -> int:
@@ -165,7 +168,3 @@ def unsettled_ucent(channel: Channel) -> int:
         return 0
     settled = channel.chain.settled_ucent[channel.side.other]
     return channel.received.total.transferred_ucent - settled
-
-
-def _status(channel: Channel) -> ChainStatus:
-    return ChainStatus.NEVER if channel.chain is None else channel.chain.status

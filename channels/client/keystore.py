@@ -170,10 +170,9 @@ def create(path: Path, password: str, key: bytes | None = None) -> Address:
     secret = secrets.token_bytes(SECRET_BYTES) if key is None else key
     address = Signer(secret).address
 
-    # Takes 0.5 s to import, which other commands must not pay.
-    from eth_keyfile.keyfile import create_keyfile_json  # noqa: PLC0415 - as said above
-
-    record = create_keyfile_json(secret, password.encode(), kdf="scrypt", iterations=SCRYPT_N)
+    record = _keyfile().create_keyfile_json(
+        secret, _octets(password), kdf="scrypt", iterations=SCRYPT_N
+    )
     record["address"] = address.hex()  # as geth writes it: lower case, no prefix
     _write_once(path, json.dumps(record, indent=2).encode() + b"\n")
     return address

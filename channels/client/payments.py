@@ -83,6 +83,9 @@ class RequestState(StrEnum):
     EXPIRED = "expired"
 
 
+_OPEN: Final = RequestState.OPEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentAsk:
     """A request to be paid; `ours` says that we asked. `expires` is chain time in seconds."""
@@ -172,6 +175,18 @@ class Requests:
         self._pulse = pulse
         self._notices = notices
         self._asks = {(ask.ours, ask.id): ask for ask in load_requests(ledger)}
+        self._match_stored()
+
+    def _match_stored(self) -> None:
+        """Find payments that were stored just before a crash and answer requests of ours."""
+        waiting = {a.channel for a in self._asks.values() if a.ours and a.state is _OPEN}
+        for channel in waiting:
+            rows = self._ledger.query(
+                "SELECT nonce FROM payment WHERE channel=? AND direction=? AND type=?",
+                (channel, RECEIVED, int(ReceiptType.REQUEST)),
+            )
+            for (nonce,) in rows:
+                self.on_payment(next(incoming(self._ledger, channel, first_nonce=nonce)))
 
     def all(self) -> list[PaymentAsk]:
         """Every request as it stands at this chain time."""

@@ -36,9 +36,10 @@ from .follower import Follower
 from .guard import Guard
 from .hearing import Hearing
 from .ledger import SENT, Ledger
-from .payments import IncomingPayment, PaymentAsk, Requests, incoming, usage_payment
+from .payments import PaymentAsk, Requests, usage_payment
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
+from .receiving import Receiving
 from .results import (
     NotJoined,
     SentNoAnswer,
@@ -241,26 +242,12 @@ class Wallet:
 
     # -- being paid -------------------------------------------------------------------------
 
-    async def receive(self, *, from_start: bool = False) -> AsyncIterator[IncomingPayment]:
-        """Payments as they come in, each once, in order for each channel; never ends.
+    def receive(self, *, from_start: bool = False) -> Receiving:
+        """Payments as they come in, each once, in order for each channel: `async for` over it.
 
-        `from_start` gives all that were ever received first.
+        Starts with the next one, or with the first that was ever received.
         """
-        seen = {
-            channel.id: 0 if from_start else channel.received.total.nonce
-            for channel in self.channels()
-        }
-        while True:
-            found = False
-            for channel in list(self._driver.channels):
-                for payment in incoming(
-                    self._ledger, channel, first_nonce=seen.get(channel, 0) + 1
-                ):
-                    found = True
-                    seen[channel] = payment.nonce
-                    yield payment
-            if not found:
-                await self._pulse.wait()
+        return Receiving(self._ledger, self._driver, self._pulse, from_start=from_start)
 
     # -- looking ----------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from ...channels.client.exports import export_receipts
 from ...channels.errors import LocalError
 from ...channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from ...channels.units import format_cents
-from ..readings import CITY_BLOCK, ROOM_OCCUPANCY, WATER_FLOW
+from ...node.programme import EXAMPLE
+from ..readings import ROOM_OCCUPANCY, WATER_FLOW
 from .city import City, Say, Wallet, open_city
 from .processes import ProcessFailed
 from .replay import (
@@ -64,7 +65,7 @@ def run_demo(options: Options, say: Say) -> dict[str, Any]:
     began = time.monotonic()
     files = [WATER_FLOW, ROOM_OCCUPANCY] if options.readings is None else [options.readings]
     with _folder(options.keep) as folder:
-        with open_city(folder, options.devices, CITY_BLOCK, say) as city:
+        with open_city(folder, options.devices, EXAMPLE, say) as city:
             works, malformed = plan(city, files, int(time.time()), say)
             replay_began = time.monotonic()
             recovery, uses = _replay(city, works, say)

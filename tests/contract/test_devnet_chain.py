@@ -92,7 +92,7 @@ def test_the_genesis_hash_follows_from_chain_id_and_accounts_alone() -> None:
 
 def test_the_default_genesis_hash_never_changes() -> None:
     chain = made_chain(accounts=10)
-    expected = "1796f4712c8aa55411f546a5edca55eed3e37bc907b1da2d468d8a8fb67ab95e"
+    expected = "21c7eb409a706dd1a2606d39392b80113a61a809101b0d5aa2ce1a31de2a6ea4"
     assert chain.genesis_hash.hex() == expected
 
 

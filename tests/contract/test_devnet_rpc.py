@@ -12,7 +12,7 @@ from web3 import Web3
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3RPCError
 
 from farthing.channels.ids import to_hex
-from farthing.devnet.accounts import BALANCE_WEI
+from farthing.devnet.accounts import BALANCE_WEI, dev_accounts
 from farthing.devnet.chain import DevChain
 from farthing.devnet.evm import GAS_LIMIT, FreeGasVM
 from farthing.devnet.methods import METHODS
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures(chains_closed.__name__)
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 UNKNOWN = "0x" + "ab" * 32
+ALICE = dev_accounts(1)[0].checksum_address
 
 
 def call(chain: DevChain, method: str, *params: object) -> Any:
@@ -656,7 +657,10 @@ json_values = st.recursive(
     | st.integers()
     | st.floats(allow_nan=False)
     | st.sampled_from(
-        ["latest", "0x", "0x0", "0x1", "0x" + "11" * 20, UNKNOWN, "blockHash", "to", "data"]
+        [
+            *("latest", "pending", "0x", "0x0", "0x1", "0x5208", "0xf" + "0" * 63),
+            *(ALICE, "0x" + "11" * 20, UNKNOWN),
+        ]
     )
     | st.text(max_size=8),
     lambda inner: (
@@ -664,15 +668,9 @@ json_values = st.recursive(
         | st.dictionaries(
             st.sampled_from(
                 [
-                    "to",
-                    "from",
-                    "data",
-                    "gas",
-                    "value",
-                    "blockHash",
-                    "fromBlock",
-                    "topics",
-                    "address",
+                    *("from", "to", "data", "gas", "gasPrice", "maxFeePerGas", "value", "nonce"),
+                    *("accessList", "blockHash", "fromBlock", "toBlock", "topics", "address"),
+                    *("timestamp", "blockNumber"),
                 ]
             ),
             inner,
@@ -728,6 +726,38 @@ def test_no_changed_byte_breaks_the_reading_of_transactions(
         assert error is None or error["code"] in (-32602, -32000, -32007), error  # type: ignore[index]
     finally:
         chain.close()
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["to", "data", "gas", "gasPrice", "value", "nonce", "accessList"]),
+        json_values,
+    ),
+    method=st.sampled_from(["eth_call", "eth_estimateGas", "eth_sendTransaction"]),
+)
+def test_no_transaction_object_whatever_breaks_the_devnet(
+    fields: dict[str, object], method: str
+) -> None:
+    chain = made_chain()
+    try:
+        answer = Rpc(chain).answer(
+            {"id": 1, "method": method, "params": [{"from": ALICE, **fields}]}
+        )
+        assert answer is not None
+        error = answer.get("error")
+        assert error is None or error["code"] != -32603, error  # type: ignore[index]
+    finally:
+        chain.close()
+
+
+def test_a_call_with_more_gas_than_a_block_holds_gets_as_much_as_a_block_holds() -> None:
+    chain = made_chain()
+    probe = deploy(chain)
+    # An endless loop: it has to end when the gas of one block is used up.
+    data = to_hex(calldata("dive()"))
+    answer = call(chain, "eth_call", {"to": to_hex(probe), "data": data, "gas": "0xf" + "0" * 63})
+    capped = call(chain, "eth_call", {"to": to_hex(probe), "data": data, "gas": hex(GAS_LIMIT)})
+    assert answer == capped
 
 
 def test_a_call_request_defaults_to_the_zero_address() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from farthing.devnet.errors import TimeRefused
+from farthing.devnet.records import CallRequest
 
 from .devnet_probe import Wall, chains_closed, deploy, made_chain
 
@@ -58,6 +59,19 @@ def test_ticks_of_a_tenth_of_a_second_do_not_make_time_run_away() -> None:
         chain.tick()
     assert 0 <= chain.head.timestamp - wall.seconds <= 1
     assert 9 <= chain.head.number <= 12
+
+
+def test_a_transaction_that_waits_for_another_does_not_make_time_run_away() -> None:
+    wall = Wall(START)
+    chain = made_chain(wall, automine=False)
+    alice, bob, _ = chain.accounts
+    chain.send(CallRequest(sender=alice.address, to=bob.address, gas=21_000), nonce=5)
+    for _ in range(10):
+        chain.tick()
+    assert chain.head.timestamp == START + 1
+    chain.send(CallRequest(sender=alice.address, to=bob.address, gas=21_000), nonce=0)
+    assert chain.tick() is not None
+    assert chain.tick() is None
 
 
 def test_an_increase_moves_the_next_block_and_all_later_ones() -> None:

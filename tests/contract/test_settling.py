@@ -173,6 +173,7 @@ def test_typed_rows_out_of_range_are_skipped_and_not_reverted(city: City) -> Non
     row = city.voucher(terms, 0, 5)
     bad = [
         (row._replace(lane=2), LANE),
+        (row._replace(lane=256), LANE),
         (row._replace(lane=2**256 - 1), LANE),
         (row._replace(nonce=2**64), NONCE),
         (row._replace(nonce=2**256 - 1), NONCE),

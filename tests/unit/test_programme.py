@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from farthing.channels.senml import Record, Value
-from farthing.devnet.readings import CITY_BLOCK
 from farthing.node import programme as programmes
 from farthing.node import settings
+from farthing.node.programme import EXAMPLE as CITY_BLOCK
 from farthing.node.programme import (
     FUTURE_SECONDS_MAX,
     REMEDIES,

@@ -11,7 +11,6 @@ import pytest
 from farthing.channels.senml import PackFormat, encode_json, parse
 from farthing.devnet import readings
 from farthing.devnet.readings import (
-    CITY_BLOCK,
     ROOM_OCCUPANCY,
     WATER_FLOW,
     MalformedHeader,
@@ -20,7 +19,7 @@ from farthing.devnet.readings import (
     RefusedRow,
     read_readings,
 )
-from farthing.node.programme import Rewarded, load_programme, nearest_taken, price
+from farthing.node.programme import EXAMPLE, Rewarded, load_programme, nearest_taken, price
 
 NOW = 1_795_000_000
 
@@ -86,7 +85,7 @@ def test_each_reading_fits_a_pack_and_comes_back_from_it() -> None:
 
 
 def test_the_demos_programme_rewards_all_but_three_cells_beyond_the_co2_sensors_range() -> None:
-    programme = load_programme(CITY_BLOCK)
+    programme = load_programme(EXAMPLE)
     paid_ucent, refusals = 0, []
     for path in (WATER_FLOW, ROOM_OCCUPANCY):
         rewarded: dict[str, list[Decimal]] = {}
