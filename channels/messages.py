@@ -34,8 +34,8 @@ PROTOCOL_VERSION = 1
 FEATURES = 0
 """No optional feature exists yet; unknown bits are ignored, the version is not."""
 
-CONTROL_BYTES_MAX = 2**16
-"""64 KiB hold a full pack of readings; only an update may be longer."""
+CONTROL_BYTES_MAX = 2**17
+"""128 KiB hold a full `ReadingOutcome` with the longest texts; only an update may be longer."""
 SUBMISSION_BYTES = 16
 REQUEST_BYTES = 16
 READINGS_BYTES_MAX = 48 * 1024

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..channels.client.control import NotRunning, call_control, serve_control
+from ..channels.client.control import serve_control
 from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
 from ..channels.client.keystore import address as address_of
-from ..channels.client.keystore import read_password_file
-from ..channels.errors import LocalError
 from ..channels.ids import Address, address_to_hex
-from .keys import ADDRESS, AMOUNT, FILE, read_deployment
-from .output import EXIT_REFUSED, EXIT_UNKNOWN, emit, json_option, reports_errors
+from . import wallet_payments
+from .keys import ADDRESS, FILE, read_deployment
+from .output import emit, json_option, reports_errors
+from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
+
 
 @click.group()
 def wallet() -> None:
@@ -79,12 +78,10 @@ def init(  # noqa: PLR0913 - one argument for each option
 
     password = read_password(folder, password_file, make=True)
     create_folder(folder, password, settings)
-    from ..channels.client.keystore import address  # noqa: PLC0415 - not for --help
-
     emit(
         {
             "folder": str(folder),
-            "signer": address_to_hex(address(Folder(path=folder).keystore_file)),
+            "signer": address_to_hex(address_of(Folder(path=folder).keystore_file)),
             "account": address_to_hex(made[0].account),
             "settings": str(Folder(path=folder).settings_file),
         },
@@ -144,7 +141,6 @@ async def _run(folder: Path, password: str, *, as_json: bool) -> None:
 def _printable(text: str) -> str:
     """Keep what a hub or a sensor wrote from moving the terminal's cursor."""
     return "".join(c if c.isprintable() else "?" for c in text)
-
 
 
 # -- looking --------------------------------------------------------------------------------------

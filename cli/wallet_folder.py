@@ -63,6 +63,7 @@ class NotWritable(LocalError):
 
 
 def unwritable(path: Path, error: OSError) -> NotWritable:
+    """Name the file and the system's reason."""
     return NotWritable(f"{path} cannot be used ({error.strerror})")
 
 
@@ -84,6 +85,7 @@ def ask(
 
 
 def given(**params: Any) -> dict[str, Any]:
+    """Leave out options that were not given."""
     return {key: value for key, value in params.items() if value is not None}
 
 

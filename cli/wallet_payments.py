@@ -25,7 +25,6 @@ PACK_FILE_BYTES_MAX = 1 << 20
 """A pack is 48 KiB at most; this much is read to say so."""
 
 
-
 @click.command()
 @folder_option
 @timeout_option
@@ -208,10 +207,6 @@ def refuse(*, request_id: str, folder: Path, as_json: bool) -> None:
       farthing wallet refuse 0x00112233445566778899aabbccddeeff --folder alice
     """
     emit(ask(folder, "refuse", {"id": request_id}), as_json=as_json)
-
-
-
-
 
 
 @click.command()

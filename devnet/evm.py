@@ -42,6 +42,7 @@ TRANSACTION_KINDS = (0, 1, 2)
 _UNREADABLE = (RLPException, ValidationError, PyEVMError, ValueError, TypeError, RecursionError)
 """What py-evm's decoding of hostile bytes raises."""
 
+TYPE_BYTE_MAX = 0x7F
 STANDARD_TOKEN_GAS = 10
 TOKENS_PER_NON_ZERO_BYTE = 4
 BASE_TRANSACTION_GAS = 21_000
@@ -110,10 +111,10 @@ def read_transaction(raw: bytes) -> tuple[SignedTransactionAPI, Transaction]:
 
 
 def _decode(raw: bytes) -> SignedTransactionAPI:
-    first_list_byte = 0xC0
     if not raw:
         raise MalformedTransaction("the raw transaction is empty")
-    if raw[0] < first_list_byte and raw[0] not in TRANSACTION_KINDS[1:]:
+    # EIP-2718: a first byte up to 0x7f is a type; a legacy transaction starts as a list does.
+    if 0 < raw[0] <= TYPE_BYTE_MAX and raw[0] not in TRANSACTION_KINDS:
         raise UnsupportedTransactionType(raw[0])
     try:
         decoded = FreeGasVM.get_transaction_builder().decode(raw)

@@ -27,6 +27,7 @@ from ..contracts.artifacts import load
 from .sender import Sender, TransactionFailed, asking, checksum
 
 _UNLIMITED = 2**256 - 1
+"""The contract takes tokens only in calls that this account sends itself."""
 LOG_BLOCKS_MAX = 2000
 """Blocks in one eth_getLogs; the most that common endpoints answer."""
 
@@ -58,10 +59,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedChannel:
-    """An `Opened` event."""
+    """An `Opened` event; the funder sent it and paid A's deposit."""
 
     channel: ChannelId
     terms: Terms
+    funder: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +242,7 @@ class Web3Chain:
             if allowed >= amount_ucent:
                 return None
         return self._send(
-            "approving a deposit", self._credit.functions.approve(spender, 2**256 - 1)
+            "approving a deposit", self._credit.functions.approve(spender, _UNLIMITED)
         )
 
     def open_many(
@@ -317,6 +319,7 @@ def _opened(event: EventData) -> OpenedChannel:
             challenge_blocks=args["challenge_blocks"],
             sequence=args["sequence"],
         ),
+        funder=_address(args["funder"]),
     )
 
 

@@ -16,7 +16,11 @@ Result = TypeVar("Result")
 
 
 class ChainDesk:
-    """Runs calls of the chain port in threads, so that the event loop never waits for HTTP."""
+    """Runs calls of the chain port in threads, so that the event loop never waits for HTTP.
+
+    A cancelled call is left behind, so that a hub whose endpoint hangs still stops at once: a
+    read changes nothing, and what became of a transaction is read from the chain at the next start.
+    """
 
     def __init__(self, chain: Web3Chain) -> None:
         self._chain = chain
@@ -25,9 +29,11 @@ class ChainDesk:
 
     async def read(self, call: Callable[[Web3Chain], Result]) -> Result:
         """Run a reading call; raises `ChainError`."""
-        return await trio.to_thread.run_sync(call, self._chain, limiter=self._reads)
+        return await trio.to_thread.run_sync(
+            call, self._chain, limiter=self._reads, abandon_on_cancel=True
+        )
 
     async def send(self, call: Callable[[Web3Chain], Result]) -> Result:
         """Run a sending call after all earlier ones have ended; raises `ChainError`."""
         async with self._sending:
-            return await trio.to_thread.run_sync(call, self._chain)
+            return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)

@@ -1,7 +1,8 @@
 """Follows the chain from a persisted cursor: heads, channels and members; feeds the driver.
 
 Rule: logs only say what to read again; what is believed is `channel_state` at a confirmed head.
-So reading a range twice, or once more after a reorg, is harmless.
+So reading a range twice, or once more after a reorg, is harmless. A head is taken in as a whole,
+without waiting in between: nobody sees it before all that it changes was read.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import trio
 
 from ..channels.client.driver import Driver
+from ..channels.client.ledger import Statement
 from ..channels.errors import ChainError
 from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
-from ..channels.state import ChainStatus, Channel, Moment
+from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
-from .chain import LOG_BLOCKS_MAX, Head, Logs, MemberRow, MemberStatus, OpenedChannel
+from .chain import LOG_BLOCKS_MAX, Head, MemberRow, MemberStatus, OpenedChannel
 from .desk import ChainDesk
 from .store import HubStore
 
@@ -26,6 +29,14 @@ POLL_SECONDS = 0.5
 """Half of a fast chain's block time: a new block is seen soon, and a poll is one small request."""
 
 log = logging.getLogger("farthing.hub.chain")
+
+
+class ChainWentBack(ChainError):
+    """The endpoint's newest block is older than one that was read before."""
+
+    code = "chain-went-back"
+    remedy = "wait until its node has caught up, or use another endpoint of the same chain"
+    retryable = True
 
 
 class Members:
@@ -38,6 +49,10 @@ class Members:
         """Take in a change."""
         self._rows[row.account] = row
 
+    def forget(self) -> None:
+        """Forget everybody; all events are read again."""
+        self._rows.clear()
+
     def is_active(self, account: Address, timestamp: int) -> bool:
         """Whether an account is an active member at a block's timestamp."""
         row = self._rows.get(account)
@@ -46,8 +61,19 @@ class Members:
         return row.valid_until == 0 or timestamp <= row.valid_until
 
 
+@dataclass(slots=True, kw_only=True)
+class _News:
+    """What a new head brings, all of it read before any of it is believed."""
+
+    replaced: bool = False
+    opened: list[OpenedChannel] = field(default_factory=list)
+    touched: set[ChannelId] = field(default_factory=set)
+    members: list[MemberRow] = field(default_factory=list)
+    views: dict[ChannelId, ChainView] = field(default_factory=dict)
+
+
 class Follower:
-    """Keeps the hub's chain view: the head, its members, and every channel that it is party to."""
+    """Keeps the hub's chain view: the head, its members, and every channel that it opened."""
 
     def __init__(
         self,
@@ -66,8 +92,9 @@ class Follower:
         self._head = Head(number=0, hash=b"", timestamp=0)
         self._head_seen = 0
         self._moved = trio.Event()
-        self._cursor: int | None = None
         self.members = Members(store.members())
+        self.trouble: ChainError | None = None
+        """Why the chain cannot be followed now; None while it can."""
 
     def moment(self) -> Moment:
         """The local clock and the newest confirmed head."""
@@ -78,9 +105,18 @@ class Follower:
             head_seen=self._head_seen,
         )
 
-    async def wait_head(self) -> None:
-        """Wait until a new head has been taken in, channels and all."""
-        await self._moved.wait()
+    async def wait_block(self, number: int) -> None:
+        """Wait until a confirmed head of at least this number has been taken in.
+
+        It has no timeout of its own: callers give one, or can do nothing before that block.
+        """
+        while self._head.number < number:
+            await self._moved.wait()
+
+    async def catch_up(self) -> None:
+        """Wait until what is the chain's newest confirmed head now has been taken in."""
+        head = await self._desk.read(lambda chain: chain.head())
+        await self.wait_block(head.number)
 
     async def run(self, driver: Driver, on_opened: Callable[[Channel], None]) -> None:
         """Poll until cancelled; an endpoint that does not answer is reported and asked again."""
@@ -88,89 +124,105 @@ class Follower:
             try:
                 await self.poll(driver, on_opened)
             except ChainError as error:
-                log.warning("%s", error)
+                self._report(error)
+            else:
+                self._report(None)
             await trio.sleep(POLL_SECONDS)
+
+    def _report(self, error: ChainError | None) -> None:
+        """Log what changes, not each of the attempts of a long outage."""
+        before, self.trouble = self.trouble, error
+        if error is not None and (before is None or before.code != error.code):
+            log.warning("%s", error)
+        elif error is None and before is not None:
+            log.info("the chain is followed again, at block %d", self._head.number)
 
     async def poll(self, driver: Driver, on_opened: Callable[[Channel], None]) -> None:
         """Take in everything up to the newest confirmed head; raises `ChainError`."""
         head = await self._desk.read(lambda chain: chain.head())
-        self._head_seen = int(time.time())
-        if head.hash == self._head.hash:
-            return
-        first = await self._first_unread()
-        opened: list[OpenedChannel] = []
-        touched: set[ChannelId] = set()
-        members: list[MemberRow] = []
+        seen = int(time.time())
+        if head.hash != self._head.hash:
+            news = await self._read(driver, head)
+            # No waiting from here on: the head, its channels and its members change as one.
+            self._head, self._head_seen = head, seen
+            self._take_members(driver, news, head)
+            self._take_channels(driver, news, on_opened)
+            moved, self._moved = self._moved, trio.Event()
+            moved.set()
+        self._head_seen = seen
+
+    # -- reading ----------------------------------------------------------------------------
+
+    async def _read(self, driver: Driver, head: Head) -> _News:
+        news = _News()
+        first = await self._first_unread(head, news)
         while first <= head.number:
             last = min(first + LOG_BLOCKS_MAX - 1, head.number)
-            logs = await self._read_logs(first, last)
-            opened.extend(logs.opened)
-            touched |= logs.touched
-            members.extend(logs.members)
+            logs = await self._desk.read(lambda chain, a=first, b=last: chain.logs(a, b))  # type: ignore[misc]  # defaults bind now
+            news.opened.extend(o for o in logs.opened if self._is_ours(o))
+            news.touched |= logs.touched
+            news.members.extend(logs.members)
             first = last + 1
-        self._head = head
-        await self._take_channels(driver, head, opened, touched, on_opened)
-        self._take_members(members)
-        driver.store(
-            [
-                *(HubStore.remember_member(row) for row in members),
-                HubStore.remember_cursor(head.number, head.hash),
-            ]
-        )
-        self._cursor = head.number
-        moved, self._moved = self._moved, trio.Event()
-        moved.set()
+        known = driver.channels
+        again = set(known) if news.replaced else {c.id for c in known.values() if _is_restless(c)}
+        wanted = (news.touched & set(known)) | again | {o.channel for o in news.opened}
+        for channel in wanted:
+            news.views[channel] = await self._desk.read(
+                lambda chain, c=channel: chain.view(c, head)  # type: ignore[misc]  # as above
+            )
+        return news
 
-    async def _read_logs(self, first: int, last: int) -> Logs:
-        return await self._desk.read(lambda chain: chain.logs(first, last))
-
-    async def _first_unread(self) -> int:
+    async def _first_unread(self, head: Head, news: _News) -> int:
         """The block after the cursor; the deployment's again where the cursor's block is gone."""
         cursor = self._store.cursor()
         if cursor is None:
             return self._first_block
         number, block_hash = cursor
-        if number > self._head.number and self._cursor is None:
-            current = await self._desk.read(lambda chain: chain.head())
-            if number > current.number:
-                return self._first_block
-        if await self._desk.read(lambda chain: chain.block_hash(number)) != block_hash:
-            log.warning("block %d was replaced: reading all logs again", number)
-            return self._first_block
-        return number + 1
+        if number > head.number:
+            raise ChainWentBack(f"the chain is at block {head.number}, {number} was read before")
+        if await self._desk.read(lambda chain: chain.block_hash(number)) == block_hash:
+            return number + 1
+        log.warning("block %d was replaced: reading all logs and channels again", number)
+        news.replaced = True
+        return self._first_block
 
-    def _take_members(self, members: list[MemberRow]) -> None:
-        for row in members:
+    def _is_ours(self, opened: OpenedChannel) -> bool:
+        """Whether this hub opened it itself: anybody may name it as a party, under any terms."""
+        terms = opened.terms
+        return (
+            terms.account_a == self._account
+            and terms.signer_a == self._signer
+            and opened.funder == self._account
+        )
+
+    # -- taking in --------------------------------------------------------------------------
+
+    def _take_members(self, driver: Driver, news: _News, head: Head) -> None:
+        statements: list[Statement] = []
+        if news.replaced:
+            self.members.forget()
+            statements.append(HubStore.forget_members())
+        for row in news.members:
             self.members.take(row)
+            statements.append(HubStore.remember_member(row))
+        driver.store([*statements, HubStore.remember_cursor(head.number, head.hash)])
 
-    async def _take_channels(
-        self,
-        driver: Driver,
-        head: Head,
-        opened: list[OpenedChannel],
-        touched: set[ChannelId],
-        on_opened: Callable[[Channel], None],
+    def _take_channels(
+        self, driver: Driver, news: _News, on_opened: Callable[[Channel], None]
     ) -> None:
-        ours = {o.channel: o for o in opened if self._is_ours(o)}
-        new = [o for channel, o in ours.items() if channel not in driver.channels]
+        new = [o for o in news.opened if o.channel not in driver.channels]
         for one in new:
             driver.add(Channel(id=one.channel, terms=one.terms, side=Side.A))
-        restless = {c.id for c in driver.channels.values() if _needs_every_head(c)}
-        for channel in (touched | restless) & driver.channels.keys():
-            view = await self._desk.read(lambda chain, c=channel: chain.view(c, head))  # type: ignore[misc]
+        for channel, view in news.views.items():
             driver.feed(channel, ObservedChannel(view=view))
-        for channel in driver.channels.keys() - touched - restless:
+        for channel in driver.channels.keys() - news.views.keys():
             if driver.channels[channel].refusing:
                 driver.feed(channel, Elapsed())
         for one in new:
             on_opened(driver.channels[one.channel])
 
-    def _is_ours(self, opened: OpenedChannel) -> bool:
-        terms = opened.terms
-        return terms.account_a == self._account and terms.signer_a == self._signer
 
-
-def _needs_every_head(channel: Channel) -> bool:
+def _is_restless(channel: Channel) -> bool:
     """Whether a channel has something pending on the chain, or was never read."""
     if channel.chain is None or channel.close is not None:
         return True

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import requests.exceptions
+import requests
+from eth_abi.exceptions import DecodingError
 from eth_typing import ChecksumAddress, HexStr
+from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import BlockNotFound, Web3Exception
+from web3.exceptions import (
+    BlockNotFound,
+    ContractLogicError,
+    TimeExhausted,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
 from web3.types import TxReceipt
 
 from ..channels.client.transaction import Transaction, sign_transaction
 from ..channels.errors import ChainError
+from ..channels.hashing import keccak256
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
 
@@ -22,6 +33,8 @@ RECEIPT_SECONDS_MAX = 120
 RECEIPT_POLL_SECONDS = 0.2
 GAS_MARGIN_PERCENT = 10
 """Over the estimate: state may have changed by the time the transaction is mined."""
+REASON_CHARACTERS_MAX = 300
+"""Of what an endpoint says: some send a page of HTML."""
 
 
 class ChainUnreachable(ChainError):
@@ -39,29 +52,59 @@ class TransactionFailed(ChainError):
     remedy = "read the reason, put it right and send it again"
 
 
+class TransactionUnknown(ChainError):
+    """A transaction was sent and no block with it was seen in time; it may still take effect."""
+
+    code = "transaction-unknown"
+    remedy = "look at the chain, then try again: it may have taken effect"
+    retryable = True
+
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, DecodingError)
+"""What decoding raises when an endpoint answers with another shape than the specification's."""
+
+
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turn whatever web3 raises into `ChainUnreachable` or `TransactionFailed`."""
+    """Turn whatever web3 raises while reading into `ChainUnreachable`."""
     try:
         yield
     except (requests.exceptions.RequestException, BlockNotFound) as error:
-        raise ChainUnreachable(f"{what}: the endpoint does not answer ({_short(error)})") from error
+        kind = type(error).__name__
+        raise ChainUnreachable(f"{what}: the endpoint does not answer ({kind})") from error
     except Web3Exception as error:
-        reason = getattr(error, "user_message", None) or getattr(error, "message", None) or error
-        raise TransactionFailed(f"{what}: {str(reason)[:300]}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ChainUnreachable(f"{what}: the endpoint's answer makes no sense ({error})") from error
+        raise ChainUnreachable(f"{what}: the endpoint refuses ({_reason(error)})") from error
+    except _UNREADABLE as error:
+        raise ChainUnreachable(
+            f"{what}: the endpoint's answer makes no sense ({str(error)[:REASON_CHARACTERS_MAX]})"
+        ) from error
 
 
-def _short(error: Exception) -> str:
-    return type(error).__name__
+@contextmanager
+def _sending(what: str) -> Iterator[None]:
+    """The same around a transaction, where a refusal is the chain's answer."""
+    with asking(what):
+        try:
+            yield
+        except (ContractLogicError, Web3RPCError) as error:
+            raise TransactionFailed(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "user_message", None) or getattr(error, "message", None) or error
+    return str(reason)[:REASON_CHARACTERS_MAX]
 
 
 def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:
-    """Return a client of the endpoint that never retries by itself."""
+    """Return a client of the endpoint that never retries by itself; any thread may use it."""
+    session = requests.Session()
     provider = HTTPProvider(
-        rpc_url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None
+        rpc_url,
+        request_kwargs={"timeout": timeout_seconds},
+        session=session,
+        exception_retry_configuration=None,
     )
+    weakref.finalize(provider, session.close)  # web3 itself never closes its connections
     return Web3(provider)
 
 
@@ -73,31 +116,72 @@ class Sender:
         self.address = checksum(signer.address)
         self._signer = signer
         self._chain_id = chain_id
+        self._unknown: HexBytes | None = None
 
     def send(self, what: str, call: Any) -> TxReceipt:
-        """Sign, send and wait for a contract call or constructor; raises `ChainError`."""
-        with asking(what):
-            built = call.build_transaction({"from": self.address, "gas": 0, "gasPrice": 0})
-            estimate = call.estimate_gas({"from": self.address})
-            to = built.get("to")
-            raw = sign_transaction(
-                Transaction(
-                    chain_id=self._chain_id,
-                    nonce=self.web3.eth.get_transaction_count(self.address, "pending"),
-                    to=Address(bytes.fromhex(to[2:]) if to else b""),
-                    data=bytes.fromhex(built["data"][2:]),
-                    gas_limit=estimate + estimate * GAS_MARGIN_PERCENT // 100,
-                    fee_per_gas_wei=self.web3.eth.gas_price,
-                ),
-                self._signer,
-            )
-            sent = self.web3.eth.send_raw_transaction(raw)
-            receipt = self.web3.eth.wait_for_transaction_receipt(
-                sent, timeout=RECEIPT_SECONDS_MAX, poll_latency=RECEIPT_POLL_SECONDS
-            )
+        """Sign, send and wait for a contract call or constructor; raises `ChainError`.
+
+        After a `TransactionUnknown` or a connection lost meanwhile, the next call sends nothing
+        and raises until the endpoint has said what became of the earlier transaction, and once
+        more then: who repeats a call must look at the chain in between.
+        """
+        self._look_back(what)
+        with _sending(what):
+            raw = self._signed(call)
+        self._unknown = HexBytes(keccak256(raw))
+        try:
+            with _sending(what):
+                sent = self.web3.eth.send_raw_transaction(HexBytes(raw))
+        except TransactionFailed:
+            self._unknown = None
+            raise
+        receipt = self._receipt(what, sent)
+        self._unknown = None
         if receipt["status"] != 1:
             raise TransactionFailed(f"{what}: transaction {to_hex(bytes(sent))} reverted")
         return receipt
+
+    def _signed(self, call: Any) -> bytes:
+        built = call.build_transaction({"from": self.address, "gas": 0, "gasPrice": 0})
+        estimate = call.estimate_gas({"from": self.address})
+        to = built.get("to")
+        transaction = Transaction(
+            chain_id=self._chain_id,
+            nonce=self.web3.eth.get_transaction_count(self.address, "pending"),
+            to=Address(bytes.fromhex(to[2:]) if to else b""),
+            data=bytes.fromhex(built["data"][2:]),
+            gas_limit=estimate + estimate * GAS_MARGIN_PERCENT // 100,
+            fee_per_gas_wei=self.web3.eth.gas_price,
+        )
+        return sign_transaction(transaction, self._signer)
+
+    def _receipt(self, what: str, sent: HexBytes) -> TxReceipt:
+        with asking(what):
+            try:
+                return self.web3.eth.wait_for_transaction_receipt(
+                    sent, timeout=RECEIPT_SECONDS_MAX, poll_latency=RECEIPT_POLL_SECONDS
+                )
+            except TimeExhausted as error:
+                raise TransactionUnknown(
+                    f"{what}: transaction {to_hex(bytes(sent))} is in no block"
+                    f" after {RECEIPT_SECONDS_MAX} s"
+                ) from error
+
+    def _look_back(self, what: str) -> None:
+        unknown = self._unknown
+        if unknown is None:
+            return
+        with asking(what):
+            try:
+                self.web3.eth.get_transaction_receipt(unknown)
+                self._unknown = None
+            except TransactionNotFound:
+                count = self.web3.eth.get_transaction_count
+                if count(self.address, "pending") == count(self.address, "latest"):
+                    self._unknown = None  # the endpoint never had it, or has dropped it
+        raise TransactionUnknown(
+            f"{what}: not sent, as the outcome of transaction {to_hex(bytes(unknown))} was unknown"
+        )
 
 
 def checksum(address: bytes) -> ChecksumAddress:

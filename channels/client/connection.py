@@ -121,6 +121,7 @@ class Connection:
         self._announced: dict[ChannelId, _Announced] = {}
         self._early: dict[ChannelId, Reestablish] = {}
         self._speaking: set[ChannelId] = set()
+        self._told: set[ChannelId] = set()
         self._proposed = False
 
     def attach(self, driver: Driver, receiver: Receiver) -> None:
@@ -215,6 +216,7 @@ class Connection:
         self._announced.clear()
         self._early.clear()
         self._speaking.clear()
+        self._told.clear()
         self._proposed = False
         if was_connected:
             self._receiver.on_disconnected()
@@ -277,7 +279,15 @@ class Connection:
                 if wire is not None and not self._driver.linked(channel, wire):
                     await self._adopt(channel, announced, wire)
             self._propose()
+            self._tell_usable()
             await self._pulse.wait()
+
+    def _tell_usable(self) -> None:
+        for channel_id in self._speaking - self._told:
+            channel = self._driver.get(channel_id)
+            if channel.phase is Phase.LIVE:
+                self._told.add(channel_id)
+                self._receiver.on_speaking(channel)
 
     async def _adopt(self, channel_id: ChannelId, announced: _Announced, wire: Wire) -> None:
         if channel_id not in self._driver.channels:
@@ -328,7 +338,6 @@ class Connection:
         def speak() -> None:
             if wire is self._wire:
                 self._speaking.add(channel_id)
-                self._receiver.on_speaking(self._driver.get(channel_id))
                 self._pulse.beat()
 
         self._driver.store((), then=speak)

@@ -6,7 +6,6 @@ from ..ids import to_hex
 from ..messages import PaymentRefused, PaymentRequest, ReadingOutcome
 from ..state import Channel, SignedClose
 from ..voucher import Payment
-from .connection import Connection
 from .guard import Guard
 from .payments import Requests, read_incoming
 from .pulse import Notices, Pulse
@@ -22,13 +21,11 @@ class Hearing:
 
     def attach(
         self,
-        connection: Connection,
         submissions: Submissions,
         requests: Requests,
         guard: Guard,
     ) -> None:
         """Give it whom it tells; they are made after the driver, which needs this."""
-        self._connection = connection
         self._submissions = submissions
         self._requests = requests
         self._guard = guard
@@ -75,22 +72,19 @@ class Hearing:
 
     def on_request(self, message: PaymentRequest) -> None:
         """Take a request to be paid."""
-        refusal = self._requests.on_request(message)
-        if refusal is not None:
-            self._connection.send(refusal)
+        self._requests.on_request(message)
 
     def on_refused(self, message: PaymentRefused) -> None:
         """Take the refusal of a request of ours."""
         self._requests.on_refused(message)
 
     def on_speaking(self, channel: Channel) -> None:
-        """Send again what the hub may not have."""
+        """A channel can be used."""
         self._notices.tell(
             "joined", f"channel {to_hex(channel.id)} is connected", channel=to_hex(channel.id)
         )
-        for request in self._requests.unanswered(channel.id):
-            self._connection.send(request)
 
     def on_disconnected(self) -> None:
         """Queue again what is unanswered."""
         self._submissions.on_disconnected()
+        self._requests.on_disconnected()

@@ -7,6 +7,7 @@ request is paid twice and no payment is forgotten.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import LocalError
 from ..ids import WORD_BYTES, ChannelId, to_hex
-from ..messages import REQUEST_BYTES, PaymentRefused, PaymentRequest
+from ..messages import REQUEST_BYTES, Message, PaymentRefused, PaymentRequest
 from ..receipt import (
     PURPOSE_CHARACTERS_MAX,
     MalformedReceipt,
@@ -84,6 +85,7 @@ class RequestState(StrEnum):
 
 
 _OPEN: Final = RequestState.OPEN
+_REFUSED_CODE: Final = "request-refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class Requests:
         self._notices = notices
         self._asks = {(ask.ours, ask.id): ask for ask in load_requests(ledger)}
         self._match_stored()
+        self._unsaid = deque(self._to_say())
 
     def _match_stored(self) -> None:
         """Find payments that were stored just before a crash and answer requests of ours."""
@@ -203,9 +206,33 @@ class Requests:
         late = ask.state is RequestState.OPEN and ask.expires < self._moment().head_timestamp
         return _with(ask, state=RequestState.EXPIRED) if late else ask
 
+    # -- towards the hub --------------------------------------------------------------------
+
+    async def run(self, send: Callable[[Message], bool]) -> None:
+        """Say what the hub may not have heard whenever `send` can, until cancelled."""
+        while True:
+            while self._unsaid and send(self._unsaid[0]):
+                self._unsaid.popleft()
+            await self._pulse.wait()
+
+    def on_disconnected(self) -> None:
+        """Say everything again on the next connection; the hub takes each id once."""
+        self._unsaid = deque(self._to_say())
+
+    def _to_say(self) -> Iterator[Message]:
+        for ask in self.all():
+            if ask.ours and ask.state is _OPEN:
+                yield _request_of(ask)
+            elif not ask.ours and ask.state is RequestState.REFUSED:
+                yield _refusal_of(ask)
+
+    def _say(self, message: Message) -> None:
+        self._unsaid.append(message)
+        self._pulse.beat()
+
     # -- we ask -----------------------------------------------------------------------------
 
-    async def ask(self, channel: Channel, amount_ucent: int, purpose: str) -> PaymentRequest:
+    async def ask(self, channel: Channel, amount_ucent: int, purpose: str) -> PaymentAsk:
         """Make a request that is durable; raises `AmountOutOfRange`, `BadPurpose`."""
         ask = PaymentAsk(
             id=secrets.token_bytes(REQUEST_BYTES),
@@ -218,13 +245,8 @@ class Requests:
         )
         self._keep(ask)
         await self._driver.wait_durable()
-        return message_of(ask)
-
-    def unanswered(self, channel: ChannelId) -> Iterator[PaymentRequest]:
-        """Our open requests on a channel, to be sent again after a reconnect."""
-        for ask in self.all():
-            if ask.ours and ask.channel == channel and ask.state is RequestState.OPEN:
-                yield message_of(ask)
+        self._say(_request_of(ask))
+        return ask
 
     def on_refused(self, message: PaymentRefused) -> None:
         """The hub will not pay a request of ours."""
@@ -250,16 +272,17 @@ class Requests:
 
     # -- we are asked -----------------------------------------------------------------------
 
-    def on_request(self, message: PaymentRequest) -> PaymentRefused | None:
-        """Keep a request for its owner to decide; the refusal to send if it cannot be kept."""
+    def on_request(self, message: PaymentRequest) -> None:
+        """Keep a request for its owner to decide, or refuse it if it cannot be kept."""
         known = self._asks.get((False, message.id))
         if known is not None:
             if known.state is RequestState.REFUSED:
-                return PaymentRefused(id=message.id, code=known.code, text=known.text)
-            return None  # paid: the payment is resent by itself; open: nothing new
+                self._say(_refusal_of(known))
+            return  # paid: the payment is resent by itself; open: nothing new
         problem = self._problem(message)
         if problem is not None:
-            return PaymentRefused(id=message.id, code="request-refused", text=problem)
+            self._say(PaymentRefused(id=message.id, code=_REFUSED_CODE, text=problem))
+            return
         ask = PaymentAsk(
             id=message.id,
             ours=False,
@@ -271,7 +294,6 @@ class Requests:
         )
         self._keep(ask)
         self._tell("requested", ask, f"asks for {ask.amount_ucent} µ¢ for {ask.purpose!r}")
-        return None
 
     def _problem(self, message: PaymentRequest) -> str | None:
         if message.channel not in self._driver.channels:
@@ -300,13 +322,13 @@ class Requests:
         self._asks[False, ask.id] = paid
         return ask.channel, nonce
 
-    async def refuse(self, request: bytes, text: str) -> PaymentRefused:
+    async def refuse(self, request: bytes, text: str) -> None:
         """Refuse a request for good; raises `UnknownRequest`, `RequestDecided`."""
         ask = self._open(request)
-        refused = _with(ask, state=RequestState.REFUSED, code="request-refused", text=text[:200])
+        refused = _with(ask, state=RequestState.REFUSED, code=_REFUSED_CODE, text=text[:200])
         self._keep(refused)
         await self._driver.wait_durable()
-        return PaymentRefused(id=refused.id, code=refused.code, text=refused.text)
+        self._say(_refusal_of(refused))
 
     def _open(self, request: bytes) -> PaymentAsk:
         ask = self.get(request, ours=False)
@@ -335,8 +357,11 @@ def incoming(ledger: Ledger, channel: ChannelId, *, first_nonce: int) -> Iterato
         yield read_incoming(channel, stored.total.nonce, stored.payment)
 
 
-def message_of(ask: PaymentAsk) -> PaymentRequest:
-    """The message that asks for it."""
+def _refusal_of(ask: PaymentAsk) -> PaymentRefused:
+    return PaymentRefused(id=ask.id, code=ask.code, text=ask.text)
+
+
+def _request_of(ask: PaymentAsk) -> PaymentRequest:
     return PaymentRequest(
         channel=ask.channel,
         id=ask.id,

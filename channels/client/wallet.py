@@ -103,7 +103,7 @@ class Wallet:
         self._guard = Guard(transactions, self._follower, self._pulse, self._notices)
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
-        hearing.attach(self._connection, self._submissions, self._requests, self._guard)
+        hearing.attach(self._submissions, self._requests, self._guard)
 
     @property
     def account(self) -> Address:
@@ -222,9 +222,7 @@ class Wallet:
 
         Raises `NotJoined`, `AmountOutOfRange`, `BadPurpose`.
         """
-        message = await self._requests.ask(self._payable(), amount_ucent, purpose)
-        self._connection.send(message)
-        return self._requests.get(message.id, ours=True)
+        return await self._requests.ask(self._payable(), amount_ucent, purpose)
 
     def requests(self) -> list[PaymentAsk]:
         """All requests, ours and the hub's, as they stand now."""
@@ -238,7 +236,7 @@ class Wallet:
 
     async def refuse(self, request: bytes, text: str = "the wallet's owner refused it") -> None:
         """Refuse what the hub asked for; raises `UnknownRequest`, `RequestDecided`."""
-        self._connection.send(await self._requests.refuse(request, text))
+        await self._requests.refuse(request, text)
 
     # -- being paid -------------------------------------------------------------------------
 
@@ -374,6 +372,7 @@ class Wallet:
             nursery.start_soon(self._connection.run)
             nursery.start_soon(self._connection.adopt_announced)
             nursery.start_soon(self._submissions.run, self._connection.send)
+            nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
 
     async def flush(self) -> None:

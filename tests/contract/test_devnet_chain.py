@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from eth.db.atomic import AtomicDB
+from eth_abi.abi import encode
 from eth_account import Account
 from eth_typing import BlockNumber
 
@@ -16,6 +17,7 @@ from farthing.channels.ids import Address
 from farthing.devnet import errors
 from farthing.devnet import pool as pool_module
 from farthing.devnet.accounts import BALANCE_WEI, dev_accounts
+from farthing.devnet.calls import revert_reason
 from farthing.devnet.chain import BLOCKS_AT_ONCE_MAX, DevChain
 from farthing.devnet.evm import (
     GAS_LIMIT,
@@ -49,6 +51,13 @@ def signed(chain: DevChain, **changes: Any) -> bytes:
         **changes,
     }
     return bytes(alice.signer().sign_transaction(fields).raw_transaction)
+
+
+def burn_gas(chain: DevChain, probe: Address, gas: int, nonce: int | None = None) -> bytes:
+    """A transaction that fails in a way that uses up all its gas at once."""
+    sender = chain.accounts[0].address
+    request = CallRequest(sender=sender, to=probe, data=calldata("break_down()"), gas=gas)
+    return chain.send(request, nonce=nonce)
 
 
 def reimported(chain: DevChain) -> Any:
@@ -146,8 +155,9 @@ def test_every_mined_block_is_imported_by_a_fresh_chain_with_equal_roots() -> No
     chain.mine(3, 100)
     wall.seconds += 50
     # More than half of the block's gas: here other chains would raise the base fee.
-    act(chain, probe, "fill(uint256,uint256,uint256)", 0, 1_600, 1)
-    act(chain, probe, "fill(uint256,uint256,uint256)", 0, 1_600, 0)
+    burn_gas(chain, probe, GAS_LIMIT)
+    act(chain, probe, "fill(uint256,uint256,uint256)", 0, 20, 1)
+    act(chain, probe, "fill(uint256,uint256,uint256)", 0, 20, 0)
     chain.mine()
 
     fresh = reimported(chain)
@@ -159,8 +169,9 @@ def test_every_mined_block_is_imported_by_a_fresh_chain_with_equal_roots() -> No
 def test_the_base_fee_stays_zero_and_the_gas_limit_stays_after_a_full_block() -> None:
     chain = made_chain()
     probe = deploy(chain)
-    receipt = act(chain, probe, "fill(uint256,uint256,uint256)", 0, 1_600, 1)
-    assert receipt.gas_used > GAS_LIMIT // 2
+    burnt = chain.receipt(burn_gas(chain, probe, GAS_LIMIT))
+    assert burnt is not None
+    assert burnt.gas_used == chain.head.gas_used == GAS_LIMIT
     for _ in range(3):
         chain.mine()
         assert chain.head.base_fee == 0
@@ -199,18 +210,7 @@ def test_a_block_takes_no_more_gas_than_its_limit() -> None:
     chain = made_chain(automine=False)
     probe = deploy(chain)
     alice, bob, _ = chain.accounts
-    fill = "fill(uint256,uint256,uint256)"
-    heavy = [
-        chain.send(
-            CallRequest(
-                sender=alice.address,
-                to=probe,
-                data=calldata(fill, 2_000 * index, 1_200, 1),
-                gas=GAS_LIMIT // 2,
-            )
-        )
-        for index in range(3)
-    ]
+    heavy = [burn_gas(chain, probe, GAS_LIMIT // 2 - 50_000) for _ in range(3)]
     light = chain.send(CallRequest(sender=bob.address, to=alice.address, gas=21_000))
     chain.mine()
     receipts = [chain.receipt(each) for each in heavy]
@@ -306,11 +306,8 @@ def test_automining_goes_on_until_nothing_that_could_be_mined_waits() -> None:
     probe = deploy(chain)
     alice, *_ = chain.accounts
     nonce = chain.nonce(alice.address)
-    data = calldata("fill(uint256,uint256,uint256)", 0, 1_200, 1)
     for ahead in (2, 1):
-        chain.submit(
-            signed(chain, nonce=nonce + ahead, to=probe, data=data, gas=GAS_LIMIT, value=0)
-        )
+        burn_gas(chain, probe, GAS_LIMIT, nonce=nonce + ahead)
     chain.submit(signed(chain, nonce=nonce))
     assert len(chain.pool) == 0
     assert chain.nonce(alice.address) == nonce + 3
@@ -453,6 +450,38 @@ def test_an_estimate_covers_the_calldata_floor_and_a_plain_transfer() -> None:
     receipt = chain.receipt(chain.send(request))
     assert receipt is not None
     assert receipt.gas_used == 61_000
+
+
+def test_an_estimate_can_be_made_on_an_older_block() -> None:
+    chain = made_chain()
+    probe = deploy(chain)
+    act(chain, probe, "note(uint256,uint256)", 0, 5)
+    request = CallRequest(
+        sender=chain.accounts[0].address, to=probe, data=calldata("note(uint256,uint256)", 0, 6)
+    )
+    head = chain.head.number
+    # The word is zero in the older state and costs more to set.
+    assert chain.estimate_gas(request, head - 1) > chain.estimate_gas(request) + 15_000
+    with pytest.raises(errors.UnknownBlock):
+        chain.estimate_gas(request, head + 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", None),
+        (b"\x08\xc3", None),
+        (bytes.fromhex("08c379a0"), None),
+        (bytes.fromhex("08c379a0") + b"\xff" * 64, None),
+        (bytes.fromhex("08c379a0") + encode(["bytes"], [b"\xff\xfe"]), None),
+        (bytes.fromhex("08c379a0") + encode(["string"], ["why not"]), "why not"),
+        (bytes.fromhex("4e487b71") + bytes(32), None),
+    ],
+)
+def test_a_reason_is_read_from_what_a_contract_reverted_with(
+    data: bytes, reason: str | None
+) -> None:
+    assert revert_reason(data) == reason
 
 
 def test_an_estimate_of_what_reverts_says_why() -> None:
@@ -627,6 +656,21 @@ def test_nothing_is_written_outside_a_transaction() -> None:
     chain = made_chain()
     with pytest.raises(RuntimeError, match="inside `writing` only"):
         chain._store[b"key"] = b"value"
+    with pytest.raises(RuntimeError, match="inside `writing` only"):
+        del chain._store[b"key"]
+
+
+def test_the_store_forgets_what_is_deleted_and_knows_what_it_never_had() -> None:
+    store = made_chain()._store
+    with store.writing():
+        store[b"key"] = b"value"
+        assert store[b"key"] == b"value"
+        del store[b"key"]
+        with pytest.raises(KeyError):
+            del store[b"key"]
+    with pytest.raises(KeyError):
+        store[b"key"]
+    assert b"key" not in store
 
 
 @pytest.mark.parametrize("count", [0, -1, BLOCKS_AT_ONCE_MAX + 1])

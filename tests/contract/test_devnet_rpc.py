@@ -280,6 +280,8 @@ def test_a_malleable_signature_is_refused() -> None:
         ("0x", -32602),
         ("0xc0", -32602),
         ("0x02", -32602),
+        ("0x00c0", -32602),
+        ("0xb801", -32602),
         ("0x02c0", -32602),
         ("0xf8", -32602),
         ("0xffffffffffffffff", -32602),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,8 @@ from web3.exceptions import ContractLogicError
 from farthing.channels.ids import to_hex
 from farthing.devnet import errors
 from farthing.devnet.accounts import dev_accounts
+from farthing.devnet.chain import DevChain
+from farthing.devnet.records import Header
 from farthing.devnet.server import BATCH_MAX, BODY_BYTES_MAX, listen, url_of
 from farthing.devnet.up import DevnetConfig, RunningDevnet, print_ready, serve
 
@@ -160,6 +164,33 @@ async def test_a_transaction_waits_for_the_next_block_of_the_interval(
             answer = await posted(running.rpc_url, request("eth_getTransactionReceipt", sent))
             receipt = answer.json()["result"]
     assert receipt["status"] == "0x1"
+
+
+async def test_a_full_disk_stops_blocks_but_not_answers_and_blocks_come_back(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    tick = DevChain.tick
+    full = threading.Event()
+
+    def failing(chain: DevChain) -> Header | None:
+        if not full.is_set():
+            return tick(chain)
+        token.run_sync_soon(failures.set)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(DevChain, "tick", failing)
+    full.set()
+    running: RunningDevnet = await nursery.start(serve, DevnetConfig(port=0, block_time_ms=50))
+    with trio.fail_after(SECONDS_MAX):
+        await failures.wait()
+        answer = (await posted(running.rpc_url, request("eth_blockNumber"))).json()
+        assert answer["result"] == "0x1"
+        full.clear()
+        while answer["result"] == "0x1":
+            answer = (await posted(running.rpc_url, request("eth_blockNumber"))).json()
+    assert "no block was mined: database or disk is full" in caplog.text
 
 
 async def test_a_batch_is_answered_in_order_without_its_notifications(

@@ -838,6 +838,107 @@ def test_a_settlement_that_raises_nothing_does_not_chain() -> None:
     assert Code.EVENTS_DO_NOT_CHAIN in _codes(world.judge())
 
 
+def _closed(amounts: tuple[int, ...], total: int, settled: int = 0) -> World:
+    """A lane with these payments, the first ones settled, closed cooperatively at a total."""
+    world = World()
+    channel = world.open(ALICE, 1_000)
+    for nonce, amount in enumerate(amounts, start=1):
+        world.pay(channel, Side.A, amount)
+        if nonce == settled:
+            world.settle(channel, Side.A)
+    world.close(channel, (total, 0))
+    return world
+
+
+def test_a_close_at_the_total_of_any_payment_ties_out_with_the_rest_unsettled() -> None:
+    report = _closed((10, 20, 30), total=30, settled=1).judge()
+    assert _codes(report) == {Code.UNSETTLED_AT_CLOSE, Code.TOOK_TOO_MUCH}
+    assert report.difference_ucent == 0
+    (unsettled,) = (f for f in report.findings if f.code is Code.UNSETTLED_AT_CLOSE)
+    assert unsettled.subject == "nonce 3"
+    assert "1 payments of 30 µ¢" in unsettled.text
+
+
+@pytest.mark.parametrize(("total", "difference"), [(31, 1), (45, 15), (58, 2), (29, 1), (12, 2)])
+def test_a_close_between_two_payments_differs_by_the_nearer_one(
+    total: int, difference: int
+) -> None:
+    report = _closed((10, 20, 30), total=total, settled=1).judge()
+    (finding,) = (f for f in report.findings if f.code is Code.CLOSE_DIFFERS)
+    assert report.difference_ucent == difference
+    nonce = 3 if total > 30 else 2
+    assert finding.nonce == nonce
+    below, above = (30, 60) if nonce == 3 else (10, 30)
+    assert f"give {below} µ¢ before nonce {nonce} and {above} µ¢ after it" in finding.text
+
+
+def test_a_close_below_what_was_settled_differs_by_what_was_given_back() -> None:
+    report = _closed((10, 20, 30), total=10, settled=2).judge()
+    (finding,) = (f for f in report.findings if f.code is Code.CLOSE_DIFFERS)
+    assert "closed the lane at 10 µ¢, below the 30 µ¢ settled before" in finding.text
+    assert report.difference_ucent == 20
+
+
+def test_a_close_beyond_all_receipts_misses_the_next_one() -> None:
+    report = _closed((10, 20, 30), total=65, settled=1).judge()
+    (finding,) = _failures(report)
+    assert finding.code is Code.MISSING_RECEIPT
+    assert finding.nonce == 4
+    assert "the receipts before it reach only 60 µ¢" in finding.text
+    assert report.difference_ucent == 5
+
+
+def test_a_close_of_a_lane_without_any_receipt_misses_the_first_one() -> None:
+    world = _closed((10,), total=10)
+    world.lines.clear()
+    report = world.judge()
+    (finding,) = _failures(report)
+    assert finding.code is Code.MISSING_RECEIPT
+    assert finding.subject == "nonce 1"
+    assert report.difference_ucent == 10
+
+
+def test_receipts_missing_before_a_close_are_named_together() -> None:
+    world = _closed((10, 20, 30, 40), total=100, settled=1)
+    del world.lines[1:3]
+    report = world.judge()
+    (finding,) = _failures(report)
+    assert finding.subject == "nonces 2 to 3"
+    assert report.difference_ucent == 50
+
+
+def test_receipts_missing_in_one_settlement_are_named_run_by_run() -> None:
+    world = World()
+    channel = world.open(ALICE, 1_000)
+    for amount in (1, 2, 3, 4, 5, 6):
+        world.pay(channel, Side.A, amount)
+    world.settle(channel, Side.A)
+    world.lines = [line for line in world.lines if line["nonce"] in (1, 4, 5)]
+    report = world.judge()
+    assert [f.subject for f in _failures(report)] == ["nonces 2 to 3", "nonce 6"]
+    assert report.difference_ucent == 11
+
+
+def test_a_removed_receipt_is_told_with_its_amount_where_it_alone_is_missing() -> None:
+    world = _city()
+    line = world.lines.pop(0)
+    (finding,) = _failures(world.judge())
+    assert f"nonce 1 ({line['amount_ucent']} µ¢) is missing" in finding.text
+
+
+def test_unsettled_payments_are_told_with_their_nonces_and_sum() -> None:
+    (finding,) = _city().judge().findings
+    assert finding.code is Code.UNSETTLED
+    assert finding.subject == "nonces 13 to 14"
+    assert finding.text.endswith("nonces 13 to 14: 2 payments of 121 µ¢ are not settled")
+
+
+def test_a_payment_at_the_audited_block_is_judged() -> None:
+    world = _city()
+    world.pay(_channels(world)[0], Side.B, 9)
+    assert Code.AFTER_BLOCK not in _codes(world.judge())
+
+
 def test_a_payment_may_name_the_blocks_of_its_opening_and_of_its_settlement() -> None:
     world = World()
     channel = world.open(ALICE, 100)

@@ -188,8 +188,9 @@ def test_outcomes_are_taken_up_to_their_limit() -> None:
 
 
 def test_the_longest_outcomes_fit_a_control_message() -> None:
-    text = "¢" * 5000
-    refused = RecordOutcome(amount_ucent=0, nonce=0, code="x" * 32, text=text, what_to_do="x" * 400)
+    text = "x" * 5000
+    most = {"amount_ucent": 2**96 - 1, "nonce": 2**64 - 1}
+    refused = RecordOutcome(code=text, text=text, what_to_do=text, **most)
     message = ReadingOutcome(id=bytes(16), outcomes=(refused,) * OUTCOMES_MAX)
     decoded = decode_message(encode_message(message))
     assert isinstance(decoded, ReadingOutcome)

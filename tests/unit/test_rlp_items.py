@@ -19,16 +19,20 @@ def depth(item: Any) -> int:
     return 1 + max(map(depth, item), default=0) if isinstance(item, list) else 0
 
 
+def listed(content: bytes) -> bytes:
+    """A list with that content."""
+    size = len(content)
+    if size <= 55:
+        return bytes([0xC0 + size]) + content
+    width = (size.bit_length() + 7) // 8
+    return bytes([0xF7 + width]) + size.to_bytes(width, "big") + content
+
+
 def nested(levels: int) -> bytes:
     """That many lists, each in the other."""
     payload = b""
     for _ in range(levels):
-        size = len(payload)
-        width = (size.bit_length() + 7) // 8
-        head = bytes([0xC0 + size])
-        if size > 55:
-            head = bytes([0xF7 + width]) + size.to_bytes(width, "big")
-        payload = head + payload
+        payload = listed(payload)
     return payload
 
 
@@ -82,7 +86,7 @@ def test_rlp_that_is_cut_off_doubled_or_not_canonical_is_refused(payload: bytes)
 
 def test_lists_nest_as_deep_as_a_message_needs_and_no_deeper() -> None:
     assert depth(read_list(nested(DEPTH_MAX))) == DEPTH_MAX
-    for levels in (DEPTH_MAX + 1, 1000, 200_000):
+    for levels in (DEPTH_MAX + 1, 1000, 20_000):
         with pytest.raises(MalformedMessage, match="nested deeper"):
             read_list(nested(levels))
 
@@ -91,8 +95,4 @@ def test_a_message_holds_a_bounded_number_of_items() -> None:
     assert len(read_list(rlp.encode([b""] * (ITEMS_MAX - 1)))) == ITEMS_MAX - 1
     for count in (ITEMS_MAX, 2**20 - 4):
         with pytest.raises(MalformedMessage, match="more than"):
-            read_list(
-                b"\xfa" + count.to_bytes(3, "big") + b"\xc0" * count
-                if count > 2**16
-                else b"\xf9" + count.to_bytes(2, "big") + b"\xc0" * count
-            )
+            read_list(listed(b"\xc0" * count))

@@ -1,0 +1,316 @@
+"""A wallet and a hub over real sockets and databases: rewards, payments, requests."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+import trio
+
+from farthing.channels.client.payments import RequestDecided, RequestState, UnknownRequest
+from farthing.channels.client.results import NotJoined, SentNoAnswer, TookTooLong
+from farthing.channels.client.submissions import SubmissionConflict, UnknownSubmission
+from farthing.channels.client.wallet import Wallet
+from farthing.channels.client.wire import Refused
+from farthing.channels.messages import Error, PaymentRequest, SubmitReadings
+from farthing.channels.receipt import Receipt, ReceiptType
+from farthing.channels.refusals import InsufficientBalance, NotNow
+from farthing.channels.senml import Record
+from farthing.channels.voucher import Payment
+
+from .small_city import (
+    ALICE,
+    DEPLOYMENT,
+    HUB_ACCOUNT,
+    MALLORY,
+    PRICE_UCENT,
+    TERMS,
+    SmallCity,
+)
+
+REQUEST = bytes(range(16))
+
+
+def reading(value: str = "1.5", name: str = "flow") -> Record:
+    return Record(name=name, time=Decimal(1_700_000_000), value=Decimal(value), unit="l/s")
+
+
+async def earn(wallet: Wallet, records: int = 4) -> None:
+    """Join, and be rewarded for that many records."""
+    await wallet.join(timeout_seconds=10)
+    submission = await wallet.submit([reading(str(n)) for n in range(records)])
+    await wallet.wait_outcome(submission, timeout_seconds=10)
+    await until(wallet, lambda: wallet.balance().in_channel_ucent >= records * PRICE_UCENT)
+
+
+async def until(wallet: Wallet, condition) -> None:  # type: ignore[no-untyped-def]
+    with trio.fail_after(10):
+        await wallet._pulse.until(condition)
+
+
+async def test_a_reading_is_rewarded_and_counts_as_balance(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        submission = await wallet.submit([reading(), reading("2")])
+        outcome = await wallet.wait_outcome(submission, timeout_seconds=10)
+        assert outcome.paid_ucent == 2 * PRICE_UCENT
+        assert [o.nonce for o in outcome.outcomes or ()] == [1, 2]
+        await until(wallet, lambda: wallet.balance().in_channel_ucent == 2 * PRICE_UCENT)
+        balance = wallet.balance()
+        assert (balance.settled_ucent, balance.unsettled_ucent) == (0, 2 * PRICE_UCENT)
+        assert balance.submissions_waiting == 0
+
+
+async def test_a_wallet_without_a_channel_asks_for_one(empty_city: SmallCity) -> None:
+    async with empty_city.wallet() as wallet:
+        channel = await wallet.join(timeout_seconds=10)
+        assert channel == DEPLOYMENT.channel_id(TERMS)
+        assert await wallet.join(timeout_seconds=10) == channel
+
+
+async def test_a_wallet_that_nobody_asked_to_join_asks_for_nothing(empty_city: SmallCity) -> None:
+    async with empty_city.wallet() as wallet:
+        await until(wallet, lambda: wallet._connection.state.value == "connected")
+        with pytest.raises(NotJoined):
+            await wallet.pay(1, "parking")
+    assert empty_city.hub.seen == []
+
+
+async def test_a_refused_proposal_ends_join_with_the_hubs_words(empty_city: SmallCity) -> None:
+    empty_city.hub.proposal_refusal = Error(
+        code="not-a-member", channel=b"", text="not an active member", what_to_do="register first"
+    )
+    async with empty_city.wallet() as wallet:
+        with pytest.raises(Refused, match="not an active member: register first"):
+            await wallet.join(timeout_seconds=10)
+
+
+async def test_a_payment_is_acknowledged_and_both_sides_agree(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        payment = await wallet.pay(20_000, "parking", timeout_seconds=10)
+        assert payment.acknowledged
+        assert payment.nonce == 1
+        assert wallet.balance().in_channel_ucent == 4 * PRICE_UCENT - 20_000
+        theirs = city.hub.driver.get(payment.channel).received.total
+        assert theirs == wallet.channels()[0].sent.total
+
+
+async def test_more_than_there_is_cannot_be_paid(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet, records=1)
+        with pytest.raises(InsufficientBalance):
+            await wallet.pay(PRICE_UCENT + 1, "parking")
+        assert wallet.balance().in_channel_ucent == PRICE_UCENT
+
+
+async def test_a_payment_without_an_answer_is_spent_and_arrives_later(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        with monkeypatch.context() as deaf:
+            deaf.setattr(city.hub.driver, "receive", lambda events: None)
+            with pytest.raises(SentNoAnswer, match="do not pay again") as caught:
+                await wallet.pay(20_000, "parking", timeout_seconds=0.05)
+        assert not caught.value.payment.acknowledged
+        assert wallet.balance().sent_unacknowledged_ucent == 20_000
+        assert wallet.balance().in_channel_ucent == 4 * PRICE_UCENT - 20_000
+        await city.hub.cut()
+        await until(wallet, lambda: wallet.balance().sent_unacknowledged_ucent == 0)
+        assert city.hub.driver.get(caught.value.payment.channel).received.total.nonce == 1
+
+
+async def test_a_wallet_that_is_not_connected_promises_nothing(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+    city.hub.ignored = (object,)
+    port_taken = city.hub.port
+    await city.hub.cut()
+    async with city.wallet() as wallet:
+        assert port_taken == wallet.settings.hub.port
+        if wallet._connection.usable() is None:
+            with pytest.raises(NotNow):
+                await wallet.pay(1, "parking")
+
+
+async def test_readings_queue_on_disk_until_a_hub_is_there(city: SmallCity) -> None:
+    city.hub.ignored = (SubmitReadings,)
+    async with city.wallet() as wallet:
+        first = await wallet.submit([reading()])
+        with pytest.raises(TookTooLong, match="stay queued"):
+            await wallet.wait_outcome(first, timeout_seconds=0.05)
+    city.hub.ignored = ()
+    async with city.wallet() as wallet:
+        assert wallet.balance().submissions_waiting == 1
+        assert wallet.outcome(first).outcomes is None
+        outcome = await wallet.wait_outcome(first, timeout_seconds=10)
+        assert outcome.paid_ucent == PRICE_UCENT
+        await wallet.wait_queue_empty(timeout_seconds=10)
+    async with city.wallet() as wallet:
+        assert wallet.outcome(first) == outcome
+
+
+async def test_the_same_id_is_the_same_submission(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        mine = bytes(16)
+        for _ in range(3):
+            assert await wallet.submit([reading()], mine) == mine
+        await wallet.wait_outcome(mine, timeout_seconds=10)
+        assert await wallet.submit([reading()], mine) == mine
+        with pytest.raises(SubmissionConflict):
+            await wallet.submit([reading("9")], mine)
+        with pytest.raises(UnknownSubmission):
+            wallet.outcome(b"\1" * 16)
+        await wallet.wait_queue_empty(timeout_seconds=10)
+        assert wallet.channels()[0].received.total.nonce == 1
+
+
+async def test_what_was_in_flight_is_sent_again_and_paid_once(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        city.hub.ignored = (SubmitReadings,)
+        submission = await wallet.submit([reading()])
+        await until(wallet, lambda: wallet.status()["submissions"]["in_flight"] == 1)
+        city.hub.ignored = ()
+        await city.hub.cut()
+        await wallet.wait_outcome(submission, timeout_seconds=10)
+        assert wallet.channels()[0].received.total.nonce == 1
+
+
+async def test_a_temporary_refusal_is_tried_again(city: SmallCity) -> None:
+    city.hub.refuse_temporarily = 3
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        submission = await wallet.submit([reading()])
+        outcome = await wallet.wait_outcome(submission, timeout_seconds=10)
+        assert outcome.paid_ucent == PRICE_UCENT
+
+
+async def test_many_submissions_are_all_answered(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                nursery.start_soon(wallet.submit, [reading(str(number))])
+        await wallet.wait_queue_empty(timeout_seconds=20)
+        expected = 200 * PRICE_UCENT
+        await until(wallet, lambda: wallet.balance().in_channel_ucent == expected)
+
+
+# -- requests -----------------------------------------------------------------------------------
+
+
+async def test_a_request_of_ours_is_paid_once_it_is_answered(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        ask = await wallet.request(5_000, "refund")
+        await until(wallet, lambda: wallet._requests.get(ask.id, ours=True).nonce == 1)
+        assert wallet.requests()[0].state is RequestState.PAID
+    async with city.wallet() as wallet:
+        assert wallet.requests()[0].state is RequestState.PAID
+
+
+async def test_a_request_that_nobody_heard_is_sent_again(city: SmallCity) -> None:
+    city.hub.ignored = (PaymentRequest,)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        await wallet.request(5_000, "refund")
+        assert wallet.balance().requested_ucent == 5_000
+    city.hub.ignored = ()
+    async with city.wallet() as wallet:
+        await until(wallet, lambda: wallet.requests()[0].state is RequestState.PAID)
+
+
+async def test_what_the_hub_asks_for_is_paid_once_and_only_by_its_owner(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        city.hub.ask(7_000, "parking", REQUEST)
+        await until(wallet, lambda: wallet.requests() != [])
+        assert wallet.balance().asked_ucent == 7_000
+        assert wallet.balance().in_channel_ucent == 4 * PRICE_UCENT
+        payment = await wallet.answer(REQUEST, timeout_seconds=10)
+        assert payment.amount_ucent == 7_000
+        with pytest.raises(RequestDecided, match="paid already"):
+            await wallet.answer(REQUEST)
+        city.hub.ask(7_000, "parking", REQUEST)
+        with pytest.raises(UnknownRequest):
+            await wallet.answer(bytes(16))
+    async with city.wallet() as wallet:
+        with pytest.raises(RequestDecided):
+            await wallet.answer(REQUEST)
+
+
+async def test_what_the_hub_asks_for_can_be_refused(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        city.hub.ask(7_000, "parking", REQUEST)
+        await until(wallet, lambda: wallet.requests() != [])
+        await wallet.refuse(REQUEST)
+        with trio.fail_after(10):
+            while not city.hub.refusals():
+                await trio.sleep(0.01)
+        with pytest.raises(RequestDecided):
+            await wallet.answer(REQUEST)
+
+
+# -- being paid ---------------------------------------------------------------------------------
+
+
+async def test_payments_are_handed_on_in_order_each_once(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        receiving = wallet.receive()
+        await wallet.submit([reading(str(n)) for n in range(3)])
+        with trio.fail_after(10):
+            payments = [await anext(receiving) for _ in range(3)]
+        assert [p.nonce for p in payments] == [1, 2, 3]
+        assert payments[0].fields is not None
+        assert payments[0].fields["quantity"] == "flow"
+        again = wallet.receive(from_start=True)
+        with trio.fail_after(10):
+            assert [(await anext(again)).nonce for _ in range(3)] == [1, 2, 3]
+        with trio.move_on_after(0.05) as waiting:
+            await anext(again)
+        assert waiting.cancelled_caught
+
+
+async def test_a_receipt_that_cannot_be_read_is_reported_and_the_money_kept(
+    city: SmallCity,
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet, records=1)
+        channel = wallet.channels()[0].id
+        notices = wallet.listen()
+        receipt = Receipt(type=ReceiptType.REWARD, cbor=b"\xff", salt=bytes(32))
+        city.hub.driver.pay(channel, (Payment(amount_ucent=9, receipt=receipt),), ())
+        with trio.fail_after(10):
+            while (await notices.receive()).kind != "bad-receipt":
+                pass
+        assert wallet.balance().in_channel_ucent == PRICE_UCENT + 9
+
+
+# -- terms --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        replace(TERMS, signer_b=MALLORY.address),
+        replace(TERMS, account_b=MALLORY.address),
+        replace(TERMS, signer_a=MALLORY.address),
+        replace(TERMS, challenge_seconds=30 * 24 * 3600),
+        replace(TERMS, sequence=2),
+    ],
+    ids=["foreign signer", "foreign account", "foreign hub", "long window", "never opened"],
+)
+async def test_terms_that_do_not_hold_are_never_taken_up(
+    city: SmallCity,
+    terms: type[TERMS],  # type: ignore[valid-type]
+) -> None:
+    city.hub.announced = [terms]
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        await wallet._follower.refresh()
+        assert [c.terms for c in wallet.channels()] == [TERMS]
+    assert HUB_ACCOUNT.address != ALICE.address
