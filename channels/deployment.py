@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from . import bounded_json
+from .bounded_json import NotJson
 from .eip712 import Domain
 from .errors import LocalError
 from .ids import (
@@ -74,8 +76,8 @@ class Deployment:
     def from_json(cls, text: str) -> Deployment:
         """Read the record; raises `MalformedDeployment`, which names the field."""
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            record = bounded_json.parse(text.encode(errors="surrogatepass"))
+        except NotJson as error:
             raise MalformedDeployment(f"the deployment record is not JSON ({error})") from None
         if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
             raise MalformedDeployment(f"the deployment record has no version {RECORD_VERSION}")

@@ -18,7 +18,7 @@ _ADVICE: dict[Phase, str] = {
     Phase.DOWN: "wait for the connection to the peer",
     Phase.GREETING: "wait until the peer has shown its newest vouchers",
     Phase.DRAINING: "a close has been asked for: no new payments",
-    Phase.LIVE: "",
+    Phase.LIVE: "nothing of that kind is under way: begin with what comes before it",
 }
 
 

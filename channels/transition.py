@@ -447,7 +447,7 @@ TRANSITIONS: dict[type[Event] | type[ChannelMessage], tuple[frozenset[Phase], Ha
     Unverifiable: (_TALKING, _on_unverifiable),
     Ack: (_CONNECTED | _FROZEN, _on_ack),
     AskedClose: (_TALKING | {Phase.DOWN, Phase.GREETING}, asked_close),
-    CloseRequest: (_TALKING, on_close_request),
+    CloseRequest: (_TALKING | _FROZEN, on_close_request),
     CloseOffer: (_TALKING, on_close_offer),
     CloseSigned: (_FROZEN, on_close_signed),
     CloseAccept: (_FROZEN, on_close_accept),

@@ -1,23 +1,24 @@
 """The hub's engine: what it does with messages, payments and channels; one object per hub.
 
 Rule: nothing here awaits. It is called by sessions, the driver and the follower, changes state
-through the driver, and answers after the commit.
+through the driver, and answers after the commit. Nothing that one wallet sends may end the hub.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..channels.client.driver import Driver
-from ..channels.client.wire import ConnectionLost, SlowReader, Wire
-from ..channels.errors import FarthingError, LocalError
-from ..channels.events import AskedClose, ChannelMessage
+from ..channels.client.payments import read_incoming
+from ..channels.client.wire import Wire
+from ..channels.errors import FarthingError, LocalError, PeerError
+from ..channels.events import ChannelMessage
 from ..channels.ids import Address, ChannelId, address_to_hex
 from ..channels.messages import (
-    REQUEST_BYTES,
     ChannelProposal,
     ChannelTerms,
     Error,
@@ -28,31 +29,25 @@ from ..channels.messages import (
     RecordOutcome,
     SubmitReadings,
 )
-from ..channels.receipt import PURPOSE_CHARACTERS_MAX, ReceiptType, make_receipt
+from ..channels.receipt import ReceiptType
+from ..channels.refusals import stale_view
 from ..channels.senml import parse
 from ..channels.senml_errors import MalformedReading
-from ..channels.state import ChainStatus, Channel, Moment, SignedClose
-from ..channels.units import check_amount
+from ..channels.state import ChainStatus, Channel, Moment, Phase, SignedClose
 from ..channels.voucher import Payment
 from .chain import OpenRow
 from .follower import Members
-from .rewards import SALT_BYTES, Priced, Rewards, refused_outcome
+from .requests import Requests
+from .rewards import Priced, Rewards, refused_outcome
 from .store import HubStore
 
 SUBMISSIONS_WAITING_MAX = 10_000
 """Submissions priced and not yet committed; a commit takes milliseconds."""
 
-REQUESTS_OPEN_MAX = 1000
-"""Requests that wait for the operator; more are refused until some are decided."""
+ERRORS_HEARD_MAX = 100
+"""Errors that one connection may report; a wallet that works reports a few."""
 
 log = logging.getLogger("farthing.hub")
-
-
-class UnknownRequest(LocalError):
-    """A payment request that does not exist or is decided already."""
-
-    code = "unknown-request"
-    remedy = "list the open requests and use one of their ids"
 
 
 class NotConnected(LocalError):
@@ -63,12 +58,20 @@ class NotConnected(LocalError):
     retryable = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A wallet's wish for a channel, checked against the registry."""
+class TooManyErrors(PeerError):
+    """A wallet that does nothing but complain."""
 
-    row: OpenRow
-    wire: Wire
+    code = "too-many-errors"
+    remedy = "read what the errors say; reconnect once their cause is gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the hub gives to a wallet that proposes a channel: its window, and room for how many."""
+
+    challenge_seconds: int
+    challenge_blocks: int
+    channels_max: int
 
 
 class Engine:
@@ -80,20 +83,29 @@ class Engine:
         rewards: Rewards,
         members: Members,
         moment: Callable[[], Moment],
+        offer: Offer,
     ) -> None:
         self._store = store
         self._rewards = rewards
         self._members = members
         self._moment = moment
+        self._offer = offer
         self._driver: Driver | None = None
+        self._requests: Requests | None = None
         self._wires: dict[Address, Wire] = {}
+        self._errors_heard: Counter[Wire] = Counter()
+        self._of_signer: dict[Address, list[ChannelId]] = {}
         self._answering: set[tuple[Address, bytes]] = set()
-        self.proposals: list[Proposal] = []
-        self.closes: list[tuple[Channel, SignedClose]] = []
+        self._proposed: dict[Address, OpenRow] = {}
+        self.closes: dict[ChannelId, SignedClose] = {}
+        """Co-signed closes to submit, the newest of each channel."""
 
-    def attach(self, driver: Driver) -> None:
-        """Give the engine its driver; the two need each other."""
+    def attach(self, driver: Driver, requests: Requests) -> None:
+        """Give the engine its driver and its requests; they need each other."""
         self._driver = driver
+        self._requests = requests
+        for channel in driver.channels.values():
+            self._of_signer.setdefault(channel.terms.signer_b, []).append(channel.id)
 
     @property
     def driver(self) -> Driver:
@@ -102,66 +114,95 @@ class Engine:
             raise RuntimeError("the engine has no driver yet")
         return self._driver
 
+    @property
+    def requests(self) -> Requests:
+        """The requests to be paid; raises `RuntimeError` before `attach`."""
+        if self._requests is None:
+            raise RuntimeError("the engine has no requests yet")
+        return self._requests
+
     # -- connections ------------------------------------------------------------------------
 
     def on_connected(self, wire: Wire, signer: Address) -> None:
         """Speak for every channel of a signer on its newest connection."""
         older = self._wires.get(signer)
         self._wires[signer] = wire
+        if older is not None:
+            text = "another connection with this wallet's key took over"
+            remedy = "run one instance of a wallet; if you do, its key was copied"
+            self._refuse(older, "replaced", text, remedy)
+            older.close_soon()
         for channel in self._channels_of(signer):
             self._introduce(wire, channel)
-        if older is not None:
-            older.send(
-                Error(
-                    code="replaced",
-                    channel=b"",
-                    text="another connection with this wallet's key took over",
-                    what_to_do="run one instance of a wallet; if you do, its key was copied",
-                )
-            )
-            older.close_soon()
 
     def on_disconnected(self, wire: Wire, signer: Address) -> None:
         """Forget a connection."""
+        self._errors_heard.pop(wire, None)
         if self._wires.get(signer) is wire:
             del self._wires[signer]
 
     def on_opened(self, channel: Channel) -> None:
         """Introduce a channel that the chain has just confirmed to its connected wallet."""
-        wire = self._wires.get(channel.terms.signer_b)
+        signer = channel.terms.signer_b
+        self._of_signer.setdefault(signer, []).append(channel.id)
         log.info("channel 0x%s is open", channel.id.hex())
+        wire = self._wires.get(signer)
         if wire is not None:
             self._introduce(wire, channel)
 
     def _channels_of(self, signer: Address) -> list[Channel]:
-        return [
+        """A wallet's channels that are not closed; those that can be paid on come first."""
+        channels = [self.driver.channels[c] for c in self._of_signer.get(signer, ())]
+        present = [
             channel
-            for channel in self.driver.channels.values()
-            if channel.terms.signer_b == signer
-            and channel.chain is not None
+            for channel in channels
+            if channel.chain is not None
             and channel.chain.status in (ChainStatus.OPEN, ChainStatus.CLOSING)
         ]
+        return sorted(present, key=lambda channel: channel.phase is not Phase.LIVE)
 
     def _introduce(self, wire: Wire, channel: Channel) -> None:
         terms = channel.terms
-        wire.send(
-            ChannelTerms(
-                account_a=terms.account_a,
-                signer_a=terms.signer_a,
-                account_b=terms.account_b,
-                signer_b=terms.signer_b,
-                challenge_seconds=terms.challenge_seconds,
-                challenge_blocks=terms.challenge_blocks,
-                sequence=terms.sequence,
-            )
+        announcement = ChannelTerms(
+            account_a=terms.account_a,
+            signer_a=terms.signer_a,
+            account_b=terms.account_b,
+            signer_b=terms.signer_b,
+            challenge_seconds=terms.challenge_seconds,
+            challenge_blocks=terms.challenge_blocks,
+            sequence=terms.sequence,
         )
+        self._say(wire, announcement)
         if channel.stopped is None:
             self.driver.link(channel.id, wire)
+            for request in self.requests.unanswered(channel.id):
+                self._say(wire, request)
+
+    def tell(self, channel_id: ChannelId, message: Message) -> None:
+        """Send a message about a channel to its wallet; raises `NotConnected`, `UnknownChannel`."""
+        wire = self._wires.get(self.driver.get(channel_id).terms.signer_b)
+        if wire is None:
+            raise NotConnected(f"the wallet of channel 0x{channel_id.hex()} is not connected")
+        self._say(wire, message)
+
+    def _say(self, wire: Wire, message: Message) -> None:
+        """Send to a peer that may have gone or not read; what counts it asks for when it is back.
+
+        Raises nothing: what calls this serves other wallets too.
+        """
+        try:
+            wire.send(message)
+        except PeerError as error:
+            log.info("%s", error)
+            wire.close_soon()
+
+    def _refuse(self, wire: Wire, code: str, text: str, remedy: str) -> None:
+        self._say(wire, Error(code=code, channel=b"", text=text, what_to_do=remedy))
 
     # -- messages ---------------------------------------------------------------------------
 
     def on_message(self, wire: Wire, message: Message) -> None:
-        """Handle a message that concerns no channel's core."""
+        """Handle a message that concerns no channel's core; raises `TooManyErrors`."""
         signer = wire.peer
         if signer is None:
             raise RuntimeError("a message came before the handshake ended")
@@ -172,56 +213,103 @@ class Engine:
                 self._on_proposal(wire, signer, message)
             case PaymentRequest():
                 self._on_request(wire, message)
-            case PaymentRefused(id=request_id):
-                self.driver.store([HubStore.decide_request(request_id, "refused")])
-            case Error(code=code, text=text):
-                log.info("%s reports %s: %s", address_to_hex(signer), code, text)
+            case PaymentRefused():
+                self.requests.on_refused_by(signer, message)
+            case Error():
+                self._on_error(wire, signer, message)
             case _:
-                self._say(wire, _unexpected(message))
+                text = f"{type(message).__name__} is nothing a hub takes from a wallet"
+                self._refuse(wire, "out-of-turn", text, "see docs/protocol.md for who sends what")
 
     def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
         """Refuse a message for a channel that this connection does not speak for."""
-        text = f"channel 0x{message.channel.hex()} is not one of this connection's"
         self._say(
             wire,
             Error(
                 code="unknown-channel",
                 channel=message.channel,
-                text=text,
+                text=f"channel 0x{message.channel.hex()} is not one of this connection's",
                 what_to_do="use the channels whose terms this hub sent",
             ),
         )
 
+    def _on_error(self, wire: Wire, signer: Address, message: Error) -> None:
+        self._errors_heard[wire] += 1
+        if self._errors_heard[wire] > ERRORS_HEARD_MAX:
+            raise TooManyErrors(f"this connection reported over {ERRORS_HEARD_MAX} errors")
+        # Quoted: what a wallet wrote must not look like lines of our own, or move a cursor.
+        log.info("%s reports %r: %r", address_to_hex(signer), message.code, message.text)
+
+    def _on_request(self, wire: Wire, message: PaymentRequest) -> None:
+        refusal: PaymentRefused | None
+        if self.driver.linked(ChannelId(message.channel), wire):
+            refusal = self.requests.on_request(message)
+        else:
+            text = "no such channel speaks on this connection"
+            refusal = PaymentRefused(id=message.id, code="unknown-channel", text=text)
+        if refusal is not None:
+            self._say(wire, refusal)
+
+    # -- opening channels -------------------------------------------------------------------
+
     def _on_proposal(self, wire: Wire, signer: Address, message: ChannelProposal) -> None:
-        known = [c for c in self._channels_of(signer) if c.terms.account_b == message.account]
-        if known:
-            return  # introduced when the connection began
-        timestamp = self._moment().head_timestamp
+        problem = self._proposal_problem(signer, message)
+        if problem is not None:
+            self._refuse(wire, *problem)
+        elif not self._channels_of(signer):  # else it was introduced when the connection began
+            row = OpenRow(account_b=message.account, signer_b=signer)
+            self._proposed.setdefault(signer, row)
+
+    def _proposal_problem(
+        self, signer: Address, message: ChannelProposal
+    ) -> tuple[str, str, str] | None:
+        """Return why a channel is not opened: code, text and remedy."""
+        offer, timestamp = self._offer, self._moment().head_timestamp
         for who, address in (("account", message.account), ("signer", signer)):
             if not self._members.is_active(address, timestamp):
                 text = f"the {who} {address_to_hex(address)} is not an active member"
-                remedy = "ask the agency to register it, then join again"
-                self._refuse(wire, "not-a-member", text, remedy)
-                return
-        row = OpenRow(account_b=message.account, signer_b=signer)
-        if any(p.row == row for p in self.proposals):
-            return
-        self.proposals.append(Proposal(row=row, wire=wire))
+                return "not-a-member", text, "ask the agency to register it, then join again"
+        if (
+            message.challenge_seconds > offer.challenge_seconds
+            or message.challenge_blocks > offer.challenge_blocks
+        ):
+            text = f"this hub's window is {offer.challenge_seconds} s, {offer.challenge_blocks} blocks"
+            return "window-too-short", text, "allow that window in the wallet's policy"
+        known = self._channels_of(signer)
+        if any(channel.stopped is not None for channel in known):
+            text = "this wallet's channel has stopped"
+            return "channel-stopped", text, "ask the agency to look at it and to close it"
+        if any(channel.terms.account_b != message.account for channel in known):
+            text = "this wallet has a channel for another account"
+            return "other-account", text, "close that channel first, or use another wallet"
+        if not known and self.room() < 1:
+            return "hub-full", "this hub has all the channels it may", "ask the agency for another"
+        return None
 
-    def _refuse(self, wire: Wire, code: str, text: str, remedy: str) -> None:
-        self._say(wire, Error(code=code, channel=b"", text=text, what_to_do=remedy))
+    def room(self) -> int:
+        """How many more channels may be opened; those that wait for it count."""
+        unclosed = sum(
+            1
+            for channel in self.driver.channels.values()
+            if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED
+        )
+        return self._offer.channels_max - unclosed - len(self._proposed)
 
-    def refuse_proposals(self, proposals: list[Proposal], error: FarthingError) -> None:
-        """Tell wallets that their channels could not be opened, and what to do."""
-        for proposal in proposals:
-            self._refuse(proposal.wire, error.code, error.text, error.what_to_do)
+    def proposed(self, most: int) -> list[OpenRow]:
+        """Proposals whose channel is still to be opened, oldest first."""
+        for signer in [s for s in self._proposed if self._channels_of(s)]:
+            del self._proposed[signer]
+        return list(self._proposed.values())[:most]
 
-    def _say(self, wire: Wire, message: Message) -> None:
-        """Send to a peer that may have gone; it asks again when it is back."""
-        try:
-            wire.send(message)
-        except (ConnectionLost, SlowReader) as error:
-            log.info("%s", error)
+    def decide_proposals(
+        self, rows: Iterable[OpenRow], refusals: Mapping[OpenRow, tuple[str, str, str]]
+    ) -> None:
+        """Forget proposals that were tried, and tell the wallets of those that did not open."""
+        for row in rows:
+            self._proposed.pop(row.signer_b, None)
+            wire = self._wires.get(row.signer_b)
+            if row in refusals and wire is not None:
+                self._refuse(wire, *refusals[row])
 
     # -- readings ---------------------------------------------------------------------------
 
@@ -232,32 +320,34 @@ class Engine:
         if known is not None:
             self._say(wire, ReadingOutcome(id=message.id, outcomes=known))
             return
-        outcomes, is_final = self._reward(signer, message)
+        outcomes, remembered = self._reward(signer, message)
         answer = ReadingOutcome(id=message.id, outcomes=outcomes)
-        if not is_final:
+        if not remembered:
             self._say(wire, answer)
             return
         self._answering.add((signer, message.id))
 
         def speak() -> None:
             self._answering.discard((signer, message.id))
-            self._say(wire, answer)
+            self._say(self._wires.get(signer, wire), answer)  # it may have reconnected
 
         self.driver.store((), then=speak)
 
     def _reward(
         self, signer: Address, message: SubmitReadings
     ) -> tuple[tuple[RecordOutcome, ...], bool]:
-        """Pay for what counts; False where the refusal is temporary and not remembered."""
-        try:
-            records = parse(message.senml, message.format, now=self._moment().now)
-        except MalformedReading as error:
-            outcome = refused_outcome(error.code, error.text, error.what_to_do)
-            self.driver.store([HubStore.remember_outcomes(signer, message.id, (outcome,))])
-            return (outcome,), True
+        """Pay for what counts; whether the outcomes were remembered with the payments.
+
+        They are not where the refusal is temporary, nor where the pack cannot be read, which
+        it cannot the next time either.
+        """
         moment = self._moment()
         channel = next(iter(self._channels_of(signer)), None)
         problem = self._cannot_pay(channel, moment)
+        try:
+            records = parse(message.senml, message.format, now=moment.now)
+        except MalformedReading as error:
+            return (_outcome_of(error),), False
         if channel is None or problem is not None:
             return (problem or _NO_CHANNEL,) * len(records), False
         account = channel.terms.account_b
@@ -269,10 +359,9 @@ class Engine:
             return outcomes, True
         try:
             self.driver.pay(channel.id, priced.payments, [*priced.statements, remember])
-        except LocalError as error:
+        except FarthingError as error:  # a broken invariant too, which has stopped the channel
             self._rewards.undo(account, priced)
-            refusal = refused_outcome(error.code, error.text, error.what_to_do)
-            return (refusal,) * len(records), False
+            return (_outcome_of(error),) * len(records), False
         return outcomes, True
 
     def _cannot_pay(self, channel: Channel | None, moment: Moment) -> RecordOutcome | None:
@@ -280,6 +369,9 @@ class Engine:
             return _NO_CHANNEL
         if len(self._answering) >= SUBMISSIONS_WAITING_MAX:
             return refused_outcome("hub-busy", "the hub is busy", "submit it again later")
+        stale = stale_view(channel, moment)
+        if stale is not None:  # who is a member now cannot be told
+            return _outcome_of(stale)
         if not self._members.is_active(channel.terms.account_b, moment.head_timestamp):
             return refused_outcome(
                 "not-a-member",
@@ -288,91 +380,17 @@ class Engine:
             )
         return None
 
-    # -- payment requests -------------------------------------------------------------------
-
-    def _on_request(self, wire: Wire, message: PaymentRequest) -> None:
-        channel = self.driver.channels.get(ChannelId(message.channel))
-        if channel is None or not self.driver.linked(channel.id, wire):
-            self._say(wire, _refused_request(message, "unknown-channel", "no such channel here"))
-            return
-        open_requests = sum(1 for r in self._store.requests() if r["state"] == "open")
-        if open_requests >= REQUESTS_OPEN_MAX or message.amount_ucent < 1:
-            text = "the hub takes no such request now; ask for at least 1 µ¢, or try later"
-            self._say(wire, _refused_request(message, "request-refused", text))
-            return
-        purpose = message.purpose[:PURPOSE_CHARACTERS_MAX]
-        self.driver.store(
-            [
-                HubStore.remember_request(
-                    message.id, channel.id, message.amount_ucent, purpose, message.expires, "open"
-                )
-            ]
-        )
-
-    def answer_request(self, request_id: bytes, *, pay: bool) -> None:
-        """Pay or refuse a wallet's open request; raises `LocalError`."""
-        found = self._store.request(request_id)
-        if found is None or found[4] != "open":
-            raise UnknownRequest(f"request 0x{request_id.hex()} is not open")
-        channel_id, amount_ucent, purpose, _, _ = found
-        channel = self.driver.get(channel_id)
-        if not pay:
-            self.driver.store([HubStore.decide_request(request_id, "refused")])
-            wire = self._wires.get(channel.terms.signer_b)
-            if wire is not None:
-                refusal = PaymentRefused(
-                    id=request_id, code="request-refused", text="the operator refused it"
-                )
-                self._say(wire, refusal)
-            return
-        moment = self._moment()
-        receipt = make_receipt(
-            ReceiptType.REQUEST,
-            {
-                "amount": check_amount(amount_ucent),
-                "block": moment.head_block,
-                "at": moment.head_timestamp,
-                "purpose": purpose or "request",
-                "request": request_id,
-            },
-            salt=secrets.token_bytes(SALT_BYTES),
-        )
-        payment = Payment(amount_ucent=amount_ucent, receipt=receipt)
-        self.driver.pay(channel_id, (payment,), [HubStore.decide_request(request_id, "paid")])
-
-    def request(
-        self, channel_id: ChannelId, amount_ucent: int, purpose: str, expires: int
-    ) -> bytes:
-        """Ask a connected wallet to pay; returns the request's id; raises `LocalError`."""
-        channel = self.driver.get(channel_id)
-        wire = self._wires.get(channel.terms.signer_b)
-        if wire is None:
-            raise NotConnected(f"the wallet of channel 0x{channel_id.hex()} is not connected")
-        request_id = secrets.token_bytes(REQUEST_BYTES)
-        wire.send(
-            PaymentRequest(
-                channel=channel_id,
-                id=request_id,
-                amount_ucent=check_amount(amount_ucent),
-                purpose=purpose[:PURPOSE_CHARACTERS_MAX],
-                expires=expires,
-            )
-        )
-        return request_id
-
-    def close(self, channel_id: ChannelId) -> None:
-        """Ask a channel's wallet for a close by agreement; raises `LocalError`."""
-        self.driver.feed(channel_id, AskedClose())
-
     # -- what the driver tells --------------------------------------------------------------
 
     def on_received(
         self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
     ) -> None:
-        """Report a wallet's payments to the operator."""
-        ucent = sum(payment.amount_ucent for payment in payments)
-        last = first_nonce + len(payments) - 1
-        log.info("channel 0x%s paid %d µ¢ up to payment %d", channel.id.hex(), ucent, last)
+        """Match a wallet's payments with what the hub asked for."""
+        log.debug("channel 0x%s paid from payment %d on", channel.id.hex(), first_nonce)
+        for nonce, payment in enumerate(payments, start=first_nonce):
+            if payment.receipt.type is ReceiptType.REQUEST:
+                with suppress(LocalError):  # the commit has failed meanwhile: the hub ends
+                    self.requests.on_payment(read_incoming(channel.id, nonce, payment))
 
     def on_acknowledged(self, channel: Channel, nonce: int) -> None:
         """Report what a wallet holds of our payments."""
@@ -384,12 +402,16 @@ class Engine:
 
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         """Queue a co-signed close for the chain."""
-        self.closes.append((channel, close))
+        self.closes[channel.id] = close
 
 
 _NO_CHANNEL = refused_outcome(
     "no-channel", "this wallet has no open channel here", "join the hub, then submit again"
 )
+
+
+def _outcome_of(error: FarthingError) -> RecordOutcome:
+    return refused_outcome(error.code, error.text, error.what_to_do)
 
 
 def _numbered(priced: Priced, first_nonce: int) -> tuple[RecordOutcome, ...]:
@@ -403,16 +425,3 @@ def _numbered(priced: Priced, first_nonce: int) -> tuple[RecordOutcome, ...]:
         else:
             outcomes.append(outcome)
     return tuple(outcomes)
-
-
-def _unexpected(message: Message) -> Error:
-    return Error(
-        code="out-of-turn",
-        channel=b"",
-        text=f"{type(message).__name__} is nothing a hub takes from a wallet",
-        what_to_do="see docs/protocol.md for who sends what",
-    )
-
-
-def _refused_request(message: PaymentRequest, code: str, text: str) -> PaymentRefused:
-    return PaymentRefused(id=message.id, code=code, text=text)

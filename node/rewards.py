@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,12 +21,15 @@ from .programme import (
     Reason,
     Refused,
     Rewarded,
+    Tariff,
     nearest_taken,
     price,
 )
 from .store import HubStore
 
 SALT_BYTES = 32
+CLOCK_SECONDS = 24 * 3600
+"""How far the local clock may be set back without a rewarded reading being forgotten too early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Rewards:
     def __init__(self, store: HubStore, programmes: Sequence[Programme]) -> None:
         self._store = store
         self._programmes = tuple(programmes)
-        self._taken: dict[tuple[Address, str], list[Decimal]] = {}
+        self._taken: dict[tuple[Address, str, str], list[Decimal]] = {}
         self._spent = {p.id: store.spent_ucent(p.id) for p in self._programmes}
 
     def price(
@@ -65,7 +68,7 @@ class Rewards:
             commitment = record_commitment(submission, index, record)
             payments.append(_payment(programme, priced, record, commitment, moment))
             outcomes.append(_paid(priced))
-            statements.append(self._take(account, priced.quantity, record.time))
+            statements.append(self._take(account, programme.id, priced.quantity, record.time))
             statements.append(self._spend(programme.id, priced.amount_ucent))
             marks.append((programme.id, priced.quantity, record.time, priced.amount_ucent))
         return Priced(
@@ -78,7 +81,7 @@ class Rewards:
     def undo(self, account: Address, priced: Priced) -> None:
         """Forget in memory what was priced and could not be paid; nothing of it is durable."""
         for programme, quantity, taken, amount_ucent in priced.marks:
-            self._times(account, quantity).remove(taken)
+            self._taken[account, programme, quantity].remove(taken)
             self._spent[programme] -= amount_ucent
 
     def _price_one(
@@ -88,7 +91,8 @@ class Rewards:
             tariff = programme.tariff_for(record.name)
             if tariff is None:
                 continue
-            times = self._times(account, tariff.quantity)
+            times = self._times(account, programme.id, tariff.quantity)
+            _forget_old(times, tariff, moment.now)
             priced = price(
                 programme,
                 record,
@@ -104,19 +108,25 @@ class Rewards:
             remedy=REMEDIES[reason],
         )
 
-    def _times(self, account: Address, quantity: str) -> list[Decimal]:
-        key = (account, quantity)
+    def _times(self, account: Address, programme: str, quantity: str) -> list[Decimal]:
+        key = (account, programme, quantity)
         if key not in self._taken:
-            self._taken[key] = self._store.rewarded(account, quantity)
+            self._taken[key] = self._store.rewarded(account, programme, quantity)
         return self._taken[key]
 
-    def _take(self, account: Address, quantity: str, taken: Decimal) -> Statement:
-        insort(self._times(account, quantity), taken)
-        return HubStore.remember_rewarded(account, quantity, taken)
+    def _take(self, account: Address, programme: str, quantity: str, taken: Decimal) -> Statement:
+        insort(self._times(account, programme, quantity), taken)
+        return HubStore.remember_rewarded(account, programme, quantity, taken)
 
     def _spend(self, programme: str, amount_ucent: int) -> Statement:
         self._spent[programme] += amount_ucent
         return HubStore.remember_spent(programme, self._spent[programme])
+
+
+def _forget_old(times: list[Decimal], tariff: Tariff, now: int) -> None:
+    """Drop from memory what no reading that is young enough to be rewarded can be too near to."""
+    oldest = now - tariff.age_seconds_max - tariff.interval_seconds_min - CLOCK_SECONDS
+    del times[: bisect_left(times, Decimal(oldest))]
 
 
 def _payment(

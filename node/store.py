@@ -1,4 +1,8 @@
-"""The hub's own tables beside the channels: what it answered, whom it rewarded, what it settled."""
+"""The hub's own tables beside the channels: what it answered, whom it rewarded, what it settled.
+
+Rule: a number that a peer or a contract chose is stored as text, since SQLite's integers end at
+2⁶³ and one value beyond would fail the commit of everybody's batch.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,75 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from ..channels.client.ledger import Ledger, Statement
-from ..channels.ids import Address, ChannelId
+from ..channels.client.payments import SCHEMA as REQUEST_SCHEMA
+from ..channels.deployment import Deployment
+from ..channels.errors import LocalError
+from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
 
-HUB_SCHEMA = """
+HUB_SCHEMA: Final = (
+    REQUEST_SCHEMA
+    + """
 CREATE TABLE submission (
     signer BLOB NOT NULL, id BLOB NOT NULL, outcomes TEXT NOT NULL, PRIMARY KEY (signer, id)
 ) WITHOUT ROWID;
 CREATE TABLE rewarded (
-    account BLOB NOT NULL, quantity TEXT NOT NULL, taken TEXT NOT NULL,
-    PRIMARY KEY (account, quantity, taken)
+    account BLOB NOT NULL, programme TEXT NOT NULL, quantity TEXT NOT NULL, taken TEXT NOT NULL,
+    PRIMARY KEY (account, programme, quantity, taken)
 ) WITHOUT ROWID;
 CREATE TABLE spent (programme TEXT PRIMARY KEY, ucent TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE member (
     account BLOB PRIMARY KEY, role INTEGER NOT NULL, status INTEGER NOT NULL,
-    valid_until INTEGER NOT NULL
+    valid_until TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE settlement (
     tx BLOB PRIMARY KEY, block INTEGER NOT NULL, settled INTEGER NOT NULL,
     skipped INTEGER NOT NULL, gas_used INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE request (
-    id BLOB PRIMARY KEY, channel BLOB NOT NULL, amount_ucent TEXT NOT NULL, purpose TEXT NOT NULL,
-    expires INTEGER NOT NULL, state TEXT NOT NULL
-) WITHOUT ROWID;
 """
+)
+
+
+class OtherHubsDatabase(LocalError):
+    """The database was written under another deployment or with other keys."""
+
+    code = "other-hubs-database"
+    remedy = "use that deployment and those keys again, or give this hub another data_dir"
+
+    def __init__(self, path: Path, what: str, stored: str, given: str) -> None:
+        super().__init__(f"the database {path} is of {what} {stored}, not of {given}")
+        self.what = what
+        self.stored = stored
+        self.given = given
 
 
 class HubStore:
     """Reads of the hub's tables, and the statements that change them within a driver's commit."""
 
     def __init__(self, path: Path) -> None:
+        """Open or create the database; raises `LedgerUnusable`."""
+        self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
+
+    def pin(self, deployment: Deployment, account: Address, signer: Address) -> None:
+        """Tie the database to one deployment and one pair of keys; raises `OtherHubsDatabase`.
+
+        Under other ones its channels would be signed for by a key that does not own them.
+        """
+        for what, given in (
+            ("deployment", to_hex(deployment.deployment)),
+            ("account", address_to_hex(account)),
+            ("signer", address_to_hex(signer)),
+        ):
+            rows = self.ledger.query("SELECT value FROM setting WHERE key=?", (what,))
+            if not rows:
+                self.ledger.commit((), (), [("INSERT INTO setting VALUES (?, ?)", (what, given))])
+            elif rows[0][0] != given:
+                raise OtherHubsDatabase(self._path, what, rows[0][0], given)
 
     # -- readings ---------------------------------------------------------------------------
 
@@ -62,17 +100,25 @@ class HubStore:
         text = json.dumps([asdict(outcome) for outcome in outcomes])
         return "INSERT INTO submission VALUES (?, ?, ?)", (signer, submission, text)
 
-    def rewarded(self, account: Address, quantity: str) -> list[Decimal]:
-        """When the rewarded readings of an account and quantity were taken, ascending."""
+    def rewarded(self, account: Address, programme: str, quantity: str) -> list[Decimal]:
+        """When an account's rewarded readings of a programme's quantity were taken, ascending."""
         rows = self.ledger.query(
-            "SELECT taken FROM rewarded WHERE account=? AND quantity=?", (account, quantity)
+            "SELECT taken FROM rewarded WHERE account=? AND programme=? AND quantity=?",
+            (account, programme, quantity),
         )
         return sorted(Decimal(taken) for (taken,) in rows)
 
     @staticmethod
-    def remember_rewarded(account: Address, quantity: str, taken: Decimal) -> Statement:
+    def remember_rewarded(
+        account: Address, programme: str, quantity: str, taken: Decimal
+    ) -> Statement:
         """Remember a rewarded reading, so that the same moment is not rewarded again."""
-        return "INSERT INTO rewarded VALUES (?, ?, ?)", (account, quantity, str(taken))
+        return "INSERT INTO rewarded VALUES (?, ?, ?, ?)", (
+            account,
+            programme,
+            quantity,
+            str(taken),
+        )
 
     def spent_ucent(self, programme: str) -> int:
         """What a programme has paid so far, in µ¢."""
@@ -97,7 +143,7 @@ class HubStore:
                 account=Address(account),
                 role=role,
                 status=MemberStatus(status),
-                valid_until=valid_until,
+                valid_until=int(valid_until),
             )
             for account, role, status, valid_until in self.ledger.query("SELECT * FROM member")
         ]
@@ -107,8 +153,13 @@ class HubStore:
         """Remember a member's newest state."""
         return (
             "INSERT OR REPLACE INTO member VALUES (?, ?, ?, ?)",
-            (row.account, row.role, int(row.status), row.valid_until),
+            (row.account, row.role, int(row.status), str(row.valid_until)),
         )
+
+    @staticmethod
+    def forget_members() -> Statement:
+        """Forget all members, before every event is read again."""
+        return "DELETE FROM member", ()
 
     def cursor(self) -> tuple[int, bytes] | None:
         """The last block whose logs were taken in, and its hash."""
@@ -142,55 +193,4 @@ class HubStore:
         return [
             {"block": block, "settled": settled, "skipped": skipped, "gas_used": gas}
             for block, settled, skipped, gas in rows
-        ]
-
-    # -- payment requests -------------------------------------------------------------------
-
-    @staticmethod
-    def remember_request(
-        request_id: bytes,
-        channel: ChannelId,
-        amount_ucent: int,
-        purpose: str,
-        expires: int,
-        state: str,
-    ) -> Statement:
-        """Remember a wallet's request; a repeated one changes nothing."""
-        return (
-            "INSERT OR IGNORE INTO request VALUES (?, ?, ?, ?, ?, ?)",
-            (request_id, channel, str(amount_ucent), purpose, expires, state),
-        )
-
-    @staticmethod
-    def decide_request(request_id: bytes, state: str) -> Statement:
-        """Remember that a request was paid or refused."""
-        return "UPDATE request SET state=? WHERE id=?", (state, request_id)
-
-    def request(self, request_id: bytes) -> tuple[ChannelId, int, str, int, str] | None:
-        """A request's channel, amount in µ¢, purpose, expiry and state, or None."""
-        rows = self.ledger.query(
-            "SELECT channel, amount_ucent, purpose, expires, state FROM request WHERE id=?",
-            (request_id,),
-        )
-        if not rows:
-            return None
-        channel, amount, purpose, expires, state = rows[0]
-        return ChannelId(channel), int(amount), purpose, expires, state
-
-    def requests(self) -> list[dict[str, str | int]]:
-        """Every request, open ones first."""
-        rows = self.ledger.query(
-            "SELECT id, channel, amount_ucent, purpose, expires, state FROM request"
-            " ORDER BY state <> 'open', expires"
-        )
-        return [
-            {
-                "id": "0x" + request_id.hex(),
-                "channel": "0x" + channel.hex(),
-                "amount_ucent": int(amount),
-                "purpose": purpose,
-                "expires": expires,
-                "state": state,
-            }
-            for request_id, channel, amount, purpose, expires, state in rows
         ]

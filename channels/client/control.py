@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from .. import bounded_json
 from ..errors import ChainError, FarthingError, LocalError
 
 LINE_BYTES_MAX = 2**20
@@ -123,7 +124,7 @@ async def _answer(stream: trio.SocketStream, methods: Mapping[str, Method]) -> N
 
 async def _call(line: bytes, methods: Mapping[str, Method]) -> Any:
     try:
-        request = json.loads(line)
+        request = bounded_json.parse(line)
         method, params = methods[request["method"]], request["params"]
     except (ValueError, KeyError, TypeError):
         raise MalformedRequest("the request is no JSON object with a known method") from None
@@ -164,7 +165,7 @@ def call_control(
     except OSError as error:
         raise NotRunning(f"nothing answers at {path} ({error})") from error
     try:
-        answer = json.loads(line)
+        answer = bounded_json.parse(line)
     except ValueError:
         raise NotRunning(f"the process at {path} ended before it answered") from None
     if "error" in answer:

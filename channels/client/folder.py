@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .. import bounded_json
+from ..bounded_json import NotJson
 from ..deployment import Deployment
 from ..errors import LocalError
 from ..ids import Address, address_from_hex, address_to_hex
@@ -166,8 +168,8 @@ class Settings:
     def from_json(cls, text: str) -> Settings:
         """Read the settings; raises a `LocalError` that names the key."""
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError):
+            record = bounded_json.parse(text.encode(errors="surrogatepass"))
+        except NotJson:
             record = None
         if not isinstance(record, dict) or record.get("version") != SETTINGS_VERSION:
             remedy = "restore wallet.json from a backup, or make a new wallet"

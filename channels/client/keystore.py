@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from .. import bounded_json
+from ..bounded_json import NotJson
 from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, Address, address_to_hex
 from ..signing import SECRET_BYTES, BadSecret, Signer
-from . import bounded_json
-from .bounded_json import NotJson
 
 SCRYPT_N: Final = 4096
 """Of the files that are written here: 4 MiB with r = 8, which the smallest devices have."""

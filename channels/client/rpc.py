@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from .. import bounded_json
+from ..bounded_json import NotJson
 from ..errors import ChainError, LocalError
-from . import bounded_json
-from .bounded_json import NotJson
 
 TIMEOUT_SECONDS: Final = 10.0
 """One call, from connecting to the last byte: an `eth_call` takes milliseconds."""

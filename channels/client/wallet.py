@@ -430,11 +430,19 @@ async def open_wallet(
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Raise the only error of a group as itself, as if there were no background."""
+    """Raise a group of errors of one kind as its first, as if there were no background."""
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
+        errors = list(_leaves(group))
+        if len({type(error) for error in errors}) > 1:
+            raise
+        raise errors[0] from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -6,13 +6,14 @@ wallet's do: the same content counts once, different content is an equivocation.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from ...channels import bounded_json
+from ...channels.bounded_json import NotJson
 from ...channels.errors import FarthingError
 from ...channels.ids import (
     WORD_BYTES,
@@ -193,8 +194,8 @@ def _fields(line: bytes) -> dict[str, Any]:
     if len(line) >= LINE_BYTES_MAX:
         raise _BadLine(f"the line is longer than {LINE_BYTES_MAX} bytes")
     try:
-        fields = json.loads(line, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        fields = bounded_json.parse(line, object_pairs_hook=_unique)
+    except NotJson:
         raise _BadLine("the line is not JSON") from None
     if not isinstance(fields, dict):
         raise _BadLine("the line is not a JSON object")

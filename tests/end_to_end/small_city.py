@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from farthing.channels.client.chain import Head
 from farthing.channels.client.driver import Driver
 from farthing.channels.client.folder import Folder, HubAddress, Policy, Settings, create_folder
 from farthing.channels.client.ledger import Ledger
+from farthing.channels.client.pulse import Pulse
 from farthing.channels.client.rpc import RpcUnreachable
-from farthing.channels.client.session import run_session
+from farthing.channels.client.session import run_session, say_error
 from farthing.channels.client.wallet import Wallet, open_wallet
 from farthing.channels.client.wire import Wire
 from farthing.channels.deployment import Deployment
@@ -38,13 +40,13 @@ from farthing.channels.messages import (
     SubmitReadings,
 )
 from farthing.channels.receipt import ReceiptType, make_receipt
-from farthing.channels.senml import parse, record_commitment
+from farthing.channels.senml import Record, parse, record_commitment
 from farthing.channels.signing import Signer
 from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, SignedClose
 from farthing.channels.terms import Side, Terms
 from farthing.channels.voucher import Payment, Voucher
 
-PASSWORD = "correct horse"
+PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing
 PRICE_UCENT = 12_500
 DEPOSIT_UCENT = 100_000_000
 WINDOW_SECONDS, WINDOW_BLOCKS = 600, 10
@@ -189,12 +191,12 @@ class SmallHub:
         self.port = 0
         self.wires: list[Wire] = []
         self.seen: list[Message] = []
+        self.heard = Pulse()
         self.answers: dict[bytes, ReadingOutcome] = {}
         self.refuse_temporarily = 0
         self.proposal_refusal: Error | None = None
         self.announced: list[Terms] = []
         self.ignored: tuple[type[Any], ...] = ()
-        self.on_link: Callable[[Channel], None] = lambda _: None
 
     def moment(self) -> Moment:
         now = int(time.time())
@@ -227,8 +229,8 @@ class SmallHub:
             for terms in (*self.announced, *self.chain.terms.values()):
                 self.introduce(wire, terms)
             await run_session(wire, self.driver, self)
-        except FarthingError:
-            return
+        except FarthingError as error:
+            await say_error(wire, error)
         finally:
             await wire.finish()
 
@@ -244,6 +246,7 @@ class SmallHub:
 
     def on_message(self, wire: Wire, message: Message) -> None:
         self.seen.append(message)
+        self.heard.beat()
         if isinstance(message, self.ignored):
             return
         match message:
@@ -340,13 +343,13 @@ class SmallHub:
     def on_received(
         self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
     ) -> None:
-        return
+        self.heard.beat()
 
     def on_acknowledged(self, channel: Channel, nonce: int) -> None:
-        return
+        self.heard.beat()
 
     def on_stopped(self, channel: Channel, reason: str) -> None:
-        return
+        self.heard.beat()
 
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         totals = (close.terms.transferred_a_ucent, close.terms.transferred_b_ucent)
@@ -397,3 +400,21 @@ async def open_city(tmp_path: Path, *, channel: bool = True) -> AsyncIterator[Sm
         yield SmallCity(chain=chain, hub=hub, folder=tmp_path / "alice")
         nursery.cancel_scope.cancel()
     hub.ledger.close()
+
+
+def reading(value: str = "1.5", name: str = "flow") -> Record:
+    return Record(name=name, time=Decimal(1_700_000_000), value=Decimal(value), unit="l/s")
+
+
+async def earn(wallet: Wallet, records: int = 4) -> None:
+    """Join, and be rewarded for that many records."""
+    await wallet.join(timeout_seconds=10)
+    submission = await wallet.submit([reading(str(n)) for n in range(records)])
+    await wallet.wait_outcome(submission, timeout_seconds=10)
+    await until(wallet, lambda: wallet.balance().in_channel_ucent >= records * PRICE_UCENT)
+
+
+async def until(wallet: Wallet, condition: Callable[[], bool]) -> None:
+    """Wait for what the wallet's own changes bring about."""
+    with trio.fail_after(10):
+        await wallet._pulse.until(condition)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from farthing.channels.client.bounded_json import DEPTH_MAX, NotJson, parse
+from farthing.channels.bounded_json import DEPTH_MAX, NotJson, parse
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_nothing_is_offered_on_a_stale_view_until_it_is_fresh_again() -> None:
     assert result.state.phase is Phase.DRAINING
     healed = step(result.state, Elapsed(), moment())
     assert isinstance(messages(healed)[0], Reestablish)  # whereupon the peer asks again
-    assert signs(step(healed.state, REQUEST, moment()))
+    assert signs(step(healed.state, REQUEST, moment())) == TERMS_OF_CLOSE
 
 
 def test_a_signature_on_a_close_that_is_not_being_offered_is_refused() -> None:

@@ -151,7 +151,8 @@ def test_a_message_with_a_field_too_few_or_too_many_is_refused(codec: messages.C
 
 @pytest.mark.parametrize("number", [UPDATE_NUMBER, ACK_NUMBER])
 def test_a_hot_message_is_one_record_and_nothing_else(number: int) -> None:
-    for items in ([], [b"", b""], [[]]):
+    wrong: list[list[Any]] = [[], [b"", b""], [[]]]
+    for items in wrong:
         with pytest.raises(MalformedMessage):
             decode_message(rlp.encode([bytes([number]), *items]))
 
@@ -198,9 +199,10 @@ def test_the_longest_outcomes_fit_a_control_message() -> None:
 
 
 def test_an_error_names_a_channel_or_none() -> None:
+    error = Error(code="stale-view", channel=b"", text="the view is old", what_to_do="wait")
     for channel in (b"", CHANNEL):
-        error = Error(code="stale-view", channel=channel, text="the view is old", what_to_do="wait")
-        assert decode_message(encode_message(error)) == error
+        named = dataclasses.replace(error, channel=channel)
+        assert decode_message(encode_message(named)) == named
     with pytest.raises(MalformedMessage, match="bytes stand where"):
         decode_message(encode_message(dataclasses.replace(error, channel=bytes(31))))
 

@@ -1,5 +1,6 @@
 """A receipt commits to what a payment was for, and only a receipt of the schema is read."""
 
+import contextlib
 import hashlib
 from typing import Any
 
@@ -172,7 +173,5 @@ def test_one_content_has_one_encoding() -> None:
 def test_any_bytes_are_read_or_refused_and_nothing_else_happens(noise: bytes, at: int) -> None:
     good = make(ReceiptType.USAGE).cbor
     for content in (noise, good[:at] + noise + good[at + len(noise) :]):
-        try:
+        with contextlib.suppress(MalformedReceipt):
             assert raw(content).fields()["v"] == 1
-        except MalformedReceipt:
-            pass

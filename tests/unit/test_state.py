@@ -24,14 +24,19 @@ from ..people import CHANNEL, DEPOSIT, TERMS, channel, lane, payment, sent_lane,
 
 CLOSE = CloseTerms(transferred_a_ucent=0, transferred_b_ucent=0, expires=5)
 SIGNED_CLOSE = SignedClose(terms=CLOSE, ours=bytes(65))
+CLOSED: dict[str, Any]
+CLOSING: dict[str, Any]
+NEVER: dict[str, Any]
 CLOSED, CLOSING, NEVER = (
     {"chain": view(status)}
     for status in (ChainStatus.CLOSED, ChainStatus.CLOSING, ChainStatus.NEVER)
 )
+DOWN: dict[str, Any]
+GREETING: dict[str, Any]
 DOWN, GREETING = {"link": Link.DOWN}, {"link": Link.GREETING}
 FROZEN: dict[str, Any] = {"close": SIGNED_CLOSE}
-STOPPED = {"stopped": "a clone"}
-DRAINING = {"peer_wants_close": True}
+STOPPED: dict[str, Any] = {"stopped": "a clone"}
+DRAINING: dict[str, Any] = {"peer_wants_close": True}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_a_phase_is_computed_from_the_most_final_thing_known(
 
 
 def test_every_phase_can_be_reached() -> None:
-    states = [{}, DRAINING, GREETING, DOWN, FROZEN, CLOSING, CLOSED, NEVER, STOPPED]
+    states: list[dict[str, Any]] = [{}, DRAINING, GREETING, DOWN, FROZEN, CLOSING, CLOSED, NEVER, STOPPED]
     assert {channel(**changes).phase for changes in states} == set(Phase)
 
 

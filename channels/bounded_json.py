@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 DEPTH_MAX: Final = 64
@@ -21,14 +22,20 @@ class NotJson(ValueError):
     """Bytes that are no JSON in UTF-8, or nest deeper than `DEPTH_MAX`; callers name the thing."""
 
 
-def parse(content: bytes) -> Any:
-    """Parse JSON text; raises `NotJson`, whatever the bytes are."""
+PairsHook = Callable[[list[tuple[str, Any]]], Any]
+
+
+def parse(content: bytes, *, object_pairs_hook: PairsHook | None = None) -> Any:
+    """Parse JSON text; raises `NotJson`, whatever the bytes are.
+
+    `object_pairs_hook` makes a value of each object's pairs, as for `json.loads`.
+    """
     brackets = _STRINGS.sub(b"", content).translate(None, _NOT_BRACKETS)
     for _ in range(DEPTH_MAX):  # each round takes away the innermost level
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if brackets:  # deeper, or not balanced and so no JSON
         raise NotJson(f"it is not balanced or nests deeper than {DEPTH_MAX}")
     try:
-        return json.loads(content.decode())
+        return json.loads(content.decode(), object_pairs_hook=object_pairs_hook)
     except ValueError as error:
         raise NotJson(f"it is not JSON: {error}") from None
