@@ -16,15 +16,16 @@ import click
 import trio
 
 from ..channels.client.control import call_control, serve_control
+from ..channels.client.deployment_file import read_deployment
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
-from ..node.programme import EXAMPLE
-from .keys import AMOUNT, FILE, read_deployment
-from .output import emit, json_option, reports_errors
+from ..node.home import CONTROL_NAME, DATABASE_NAME
+from ..node.programme import EXAMPLE, check_programmes, load_programme
+from .keys import AMOUNT, FILE
+from .output import EXIT_REFUSED, emit, json_option, reports_errors
 
-CONTROL_NAME = "control.sock"
 PASSWORD_BYTES = 24
 
 config_option = click.option(
@@ -70,6 +71,7 @@ def init(
       farthing hub init hub --rpc http://127.0.0.1:8545 --deployment deployment.json
     """
     read_deployment(deployment)
+    check_programmes([load_programme(path) for path in programme])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     password_file = folder / "password"
     if not password_file.exists():
@@ -81,16 +83,16 @@ def init(
     signer = create(folder / "signer.json", password)
     if not programme:
         (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
-    programmes = json.dumps([str(path.resolve()) for path in programme] or [EXAMPLE.name])
+    programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
-rpc_url = {json.dumps(rpc_url)}
-deployment_file = {json.dumps(str(deployment.resolve()))}
+rpc_url = {_toml(rpc_url)}
+deployment_file = {_toml(str(deployment.resolve()))}
 data_dir = "data"
 account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
-programme_files = {programmes}
+programme_files = {_toml(programmes)}
 """
     config = folder / "hub.toml"
     config.write_text(text, encoding="utf-8")
@@ -102,6 +104,11 @@ programme_files = {programmes}
         },
         as_json=as_json,
     )
+
+
+def _toml(value: str | list[str]) -> str:
+    """Write texts as TOML, whose strings are JSON's but for DEL and pairs of surrogates."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @hub.command()
@@ -145,28 +152,34 @@ def serve(*, config: Path, as_json: bool) -> None:
 
 
 async def _serve(settings: HubConfig) -> None:
-    from ..node.control import Operator  # noqa: PLC0415 - web3 takes a second to import
-    from ..node.hub import open_hub  # noqa: PLC0415 - as above
-
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_hub(settings) as running, trio.open_nursery() as nursery:
-            path = settings.data_dir / CONTROL_NAME
-            await nursery.start(serve_control, path, Operator(running).methods())
-            ready = {
-                "host": settings.listen_host,
-                "port": running.port,
-                "account": address_to_hex(running.account),
-                "signer": address_to_hex(running.signer.address),
-                "control": str(path),
-            }
-            click.echo(json.dumps(ready))
-            sys.stdout.flush()
-            async for _ in signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_run, settings)
+            async for _ in signals:  # while it starts, too
                 nursery.cancel_scope.cancel()
                 break
 
 
-def _ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
+async def _run(settings: HubConfig) -> None:
+    from ..node.control import Operator  # noqa: PLC0415 - web3 takes a second to import
+    from ..node.hub import open_hub  # noqa: PLC0415 - as above
+
+    async with open_hub(settings) as running, trio.open_nursery() as nursery:
+        path = settings.data_dir / CONTROL_NAME
+        await nursery.start(serve_control, path, Operator(running).methods())
+        ready = {
+            "host": settings.listen_host,
+            "port": running.port,
+            "account": address_to_hex(running.account),
+            "signer": address_to_hex(running.signer.address),
+            "control": str(path),
+        }
+        click.echo(json.dumps(ready))
+        sys.stdout.flush()
+
+
+def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
+    """Ask the running hub; raises `NotRunning` and what it answers."""
     return call_control(read_config(config).data_dir / CONTROL_NAME, method, params)
 
 
@@ -181,7 +194,7 @@ def status(*, config: Path, as_json: bool) -> None:
     Example:
       farthing hub status --config hub/hub.toml
     """
-    emit(_ask(config, "status", {}), as_json=as_json)
+    emit(ask(config, "status", {}), as_json=as_json)
 
 
 @hub.command()
@@ -195,16 +208,21 @@ def channels(*, config: Path, as_json: bool) -> None:
     Example:
       farthing hub channels --config hub/hub.toml
     """
-    emit(_ask(config, "channels", {}), as_json=as_json)
+    emit(ask(config, "channels", {}), as_json=as_json)
 
 
 @hub.command("open")
 @click.argument("pairs", metavar="ACCOUNT:SIGNER...", nargs=-1, required=True)
 @config_option
 @json_option
+@click.pass_context
 @reports_errors
-def open_channels(*, pairs: tuple[str, ...], config: Path, as_json: bool) -> None:
+def open_channels(
+    context: click.Context, *, pairs: tuple[str, ...], config: Path, as_json: bool
+) -> None:
     r"""Open channels with these accounts and signers in one transaction.
+
+    Exit code 1 if the contract refused some: accounts and signers must be active members.
 
     \b
     Example:
@@ -213,7 +231,10 @@ def open_channels(*, pairs: tuple[str, ...], config: Path, as_json: bool) -> Non
     split = [pair.split(":") for pair in pairs]
     if any(len(pair) != 2 for pair in split):  # noqa: PLR2004 - an account and a signer
         raise click.UsageError("write each pair as ACCOUNT:SIGNER")
-    emit(_ask(config, "open", {"pairs": split}), as_json=as_json)
+    answer = ask(config, "open", {"pairs": split})
+    emit(answer, as_json=as_json)
+    if answer["opened"] + answer["open_before"] < answer["asked"]:
+        context.exit(EXIT_REFUSED)
 
 
 @hub.command()
@@ -227,7 +248,7 @@ def requests(*, config: Path, as_json: bool) -> None:
     Example:
       farthing hub requests --config hub/hub.toml
     """
-    emit(_ask(config, "requests", {}), as_json=as_json)
+    emit(ask(config, "requests", {}), as_json=as_json)
 
 
 @hub.command()
@@ -243,7 +264,7 @@ def answer(*, request_id: str, pay: bool, config: Path, as_json: bool) -> None:
     Example:
       farthing hub answer 0x00112233445566778899aabbccddeeff --pay --config hub/hub.toml
     """
-    emit(_ask(config, "answer", {"id": request_id, "pay": pay}), as_json=as_json)
+    emit(ask(config, "answer", {"id": request_id, "pay": pay}), as_json=as_json)
 
 
 @hub.command()
@@ -261,7 +282,7 @@ def request(*, channel: str, amount: int, purpose: str, config: Path, as_json: b
       farthing hub request 0x5d1c…e0 0.5c --purpose parking --config hub/hub.toml
     """
     params = {"channel": channel, "amount_ucent": amount, "purpose": purpose}
-    emit(_ask(config, "request", params), as_json=as_json)
+    emit(ask(config, "request", params), as_json=as_json)
 
 
 @hub.command()
@@ -276,7 +297,7 @@ def close(*, channel: str, config: Path, as_json: bool) -> None:
     Example:
       farthing hub close 0x5d1c…e0 --config hub/hub.toml
     """
-    emit(_ask(config, "close", {"channel": channel}), as_json=as_json)
+    emit(ask(config, "close", {"channel": channel}), as_json=as_json)
 
 
 @hub.command()
@@ -293,5 +314,5 @@ def receipts(*, out: Path, config: Path, as_json: bool) -> None:
     """
     from ..channels.client.exports import export_receipts  # noqa: PLC0415 - not for --help
 
-    count, ucent = export_receipts(read_config(config).data_dir / "hub.sqlite", out)
+    count, ucent = export_receipts(read_config(config).data_dir / DATABASE_NAME, out)
     emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..channels.client.deployment_file import read_deployment
 from ..channels.client.keystore import read_password_file, unlock
-from ..channels.deployment import Deployment, MalformedDeployment
 from ..channels.ids import Address, address_from_hex
 from ..channels.signing import Signer
 from ..channels.units import parse_amount
@@ -47,14 +47,6 @@ def read_key(keystore: Path | None, password_file: Path | None, dev_account: int
     if keystore is None or password_file is None or dev_account is not None:
         raise click.UsageError("give --keystore with --password-file, or --dev-account alone")
     return unlock(keystore, read_password_file(password_file))
-
-
-def read_deployment(path: Path) -> Deployment:
-    """Read a deployment record; raises `MalformedDeployment`."""
-    try:
-        return Deployment.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MalformedDeployment(f"{path} cannot be read ({error})") from error
 
 
 def administrator(rpc_url: str, deployment: Path, signer: Signer | None) -> Administrator:

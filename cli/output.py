@@ -12,12 +12,23 @@ from typing import Any, NoReturn, ParamSpec
 
 import click
 
-from ..channels.errors import ChainError, FarthingError
+from ..channels.errors import ChainError, FarthingError, LocalError
 
 EXIT_REFUSED = 1
 EXIT_UNKNOWN = 2
 
+REFUSED_BY_THE_CHAIN = frozenset({"transaction-failed", "gas-above-limit"})
+"""Codes of chain errors after which it is known what is so: nothing has changed."""
+
 P = ParamSpec("P")
+
+
+class FileUnusable(LocalError):
+    """A file or folder that cannot be read or written."""
+
+    code = "file-unusable"
+    remedy = "check the path, its permissions and the space left"
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -52,12 +63,13 @@ def _text(value: object) -> str:
 
 
 def fail(error: FarthingError, *, as_json: bool) -> NoReturn:
-    """Print an error and end: 2 where the chain gave no answer, 1 otherwise."""
+    """Print an error and end: 2 where the chain leaves open what is so, 1 otherwise."""
     if as_json:
         record = {"code": error.code, "text": error.text, "what_to_do": error.what_to_do}
         click.echo(json.dumps({"error": record}))
     click.echo(f"error: {error}", err=True)
-    raise SystemExit(EXIT_UNKNOWN if isinstance(error, ChainError) else EXIT_REFUSED)
+    uncertain = isinstance(error, ChainError) and error.code not in REFUSED_BY_THE_CHAIN
+    raise SystemExit(EXIT_UNKNOWN if uncertain else EXIT_REFUSED)
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -71,6 +83,11 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             fail(error, as_json=bool(kwargs.get("as_json")))
         except BaseExceptionGroup as group:
             fail(_only_ours(group), as_json=bool(kwargs.get("as_json")))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            what = FileUnusable(f"{error.filename} cannot be used ({error.strerror})")
+            fail(what, as_json=bool(kwargs.get("as_json")))
 
     if wrapped.__doc__:  # click wants the character itself, which a raw docstring cannot hold
         wrapped.__doc__ = wrapped.__doc__.replace("\\b\n", "\b\n")

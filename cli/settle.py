@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .hub import config_option, read_config
+from .hub import ask, config_option
 from .output import emit, json_option, reports_errors
 
 
@@ -21,6 +21,4 @@ def settle(*, config: Path, as_json: bool) -> None:
     Example:
       farthing settle --config hub/hub.toml
     """
-    from ..channels.client.control import call_control  # noqa: PLC0415 - trio, not for --help
-
-    emit(call_control(read_config(config).data_dir / "control.sock", "settle", {}), as_json=as_json)
+    emit(ask(config, "settle", {}), as_json=as_json)

@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from ..channels.client.control import serve_control
+from ..channels.client.deployment_file import read_deployment
 from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
 from ..channels.client.keystore import address as address_of
 from ..channels.ids import Address, address_to_hex
 from . import wallet_payments
-from .keys import ADDRESS, FILE, read_deployment
+from .keys import ADDRESS, FILE
 from .output import emit, json_option, reports_errors
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
 

@@ -77,11 +77,10 @@ _DEADLINE_SHIFT: constant(uint256) = 64
 _DEADLINE_MAX: constant(uint256) = 2**64 - 1
 
 # Gas a payout hands to the token: several times what a transfer needs, yet bounded, so that a
-# token or account that burns all it is given cannot make a channel impossible to finish.
+# token or account that burns all it is given cannot make a channel impossible to finish. A sender
+# cannot make an honest transfer fail by little gas either: where this much is not left, the 64th
+# that a call keeps back (2,400) does not pay for crediting, and everything reverts.
 _PAYOUT_GAS: constant(uint256) = 150_000
-# What must be left before a payout: a call passes on at most 63/64 of it. Otherwise whoever sends
-# finish_close with little gas could make an honest transfer fail.
-_PAYOUT_GAS_LEFT: constant(uint256) = 155_000
 
 # EIP-712.
 _DOMAIN_TYPE: constant(bytes32) = keccak256(
@@ -634,13 +633,14 @@ def _digest(struct_hash: bytes32, domain: bytes32) -> bytes32:
 @internal
 @pure
 def _split(signature: Bytes[65]) -> Signature:
-    # Zeros unless the signature is of the one format: 65 bytes, a low s, a v of 27 or 28.
+    # Zeros unless the signature has 65 bytes and a low s. Its v is left to ecrecover, which answers
+    # the empty address for any but 27 and 28.
     if len(signature) != 65:
         return empty(Signature)
     r: uint256 = extract32(signature, 0, output_type=uint256)
     s: uint256 = extract32(signature, 32, output_type=uint256)
     v: uint256 = extract32(signature, 33, output_type=uint256) & 255
-    if s > _S_MAX or (v != 27 and v != 28):
+    if s > _S_MAX:
         return empty(Signature)
     return Signature(r=r, s=s, v=v)
 
@@ -656,7 +656,7 @@ def _recover(digest: bytes32, signature: Bytes[65]) -> address:
 @internal
 @pure
 def _is_signed(signer: address, digest: bytes32, signature: Bytes[65]) -> bool:
-    # ecrecover answers the empty address for garbage: that is nobody's signature.
+    # The empty address is ecrecover's answer to garbage: that is nobody's signature.
     return signer != empty(address) and self._recover(digest, signature) == signer
 
 
@@ -869,9 +869,10 @@ def _settle(index: uint256, row: PackedRow, domain: bytes32):
             )
         )
         recovered: uint256 = 0
-        if row.s <= _S_MAX and unsafe_sub(v, 27) <= 1:
+        if row.s <= _S_MAX:
             recovered = convert(ecrecover(digest, v, row.r, row.s), uint256)
-        # ecrecover answers the empty address for garbage: that is nobody's signature.
+        # ecrecover answers the empty address for garbage and for any v but 27 and 28: that is
+        # nobody's signature.
         if recovered == 0 or recovered != signer:
             log RowSkipped(index=index, channel=channel, reason=BAD_SIGNATURE)
             return
@@ -933,7 +934,6 @@ def _send(account: address, amount: uint256) -> uint256:
     # What the token answers counts for nothing, what its books say counts: tokens exist that
     # answer nothing, false after a success, or true after a failure. Nothing they return is copied.
     before: uint256 = staticcall TOKEN.balanceOf(self)
-    assert msg.gas >= _PAYOUT_GAS_LEFT, "channels: not enough gas"
     success: bool = raw_call(
         TOKEN.address,
         abi_encode(account, amount, method_id=method_id("transfer(address,uint256)")),

@@ -64,18 +64,27 @@ def deploy(web3: Web3, signer: Signer, out: Path) -> Deployment:
         out.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        raise AlreadyDeployed(f"{out} exists: something is deployed there already") from None
+        raise _taken(out) from None
     try:
-        deployment = _deploy(web3, signer)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            deployment = _deploy(web3, signer)
+            file.write(deployment.to_json())
+            file.flush()
+            os.fsync(file.fileno())
     except BaseException:
-        os.close(handle)
         out.unlink()
         raise
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(deployment.to_json())
-        file.flush()
-        os.fsync(file.fileno())
     return deployment
+
+
+def _taken(out: Path) -> AlreadyDeployed:
+    """Tell a record from what a deployment leaves that is under way, or was killed."""
+    if out.is_file() and out.stat().st_size == 0:
+        return AlreadyDeployed(
+            f"{out} is empty: a deployment into it is under way or was interrupted",
+            remedy="wait for it; if none runs, remove the file and deploy again",
+        )
+    return AlreadyDeployed(f"{out} exists: something is deployed there already")
 
 
 def _deploy(web3: Web3, signer: Signer) -> Deployment:

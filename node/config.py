@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
     CHALLENGE_BLOCKS_MIN,
@@ -28,6 +29,7 @@ from .settings import (
     Misconfigured,
     MissingSetting,
     Place,
+    SettingOutOfRange,
     UnknownSetting,
     WrongSettingType,
     as_integer,
@@ -324,6 +326,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
         if name.startswith(VARIABLE_PREFIX) and name not in variables:
             raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
     values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
     for name, key in variables.items():
         place = document.place(key)
         raw = document.values.get(key, SETTINGS[key].default)
@@ -332,8 +335,16 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
         if raw is None:
             remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
             raise MissingSetting(place, "it is missing", remedy=remedy)
-        values[key] = SETTINGS[key].read(place, raw, folder)
-    return HubConfig(**values)
+        values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
+    config = HubConfig(**values)
+    most = config.challenge_blocks // STALE_DIVISOR
+    if config.confirmations > most:
+        raise SettingOutOfRange(
+            places["confirmations"],
+            f"with {config.confirmations} confirmations a close is seen too late to be answered",
+            remedy=f"write at most {most}, a quarter of challenge_blocks, or a longer window",
+        )
+    return config
 
 
 def read_password(path: Path) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import trio
+
 from ..channels.client.control import MalformedRequest, Method
+from ..channels.events import AskedClose
 from ..channels.ids import address_from_hex, bytes_from_hex, channel_from_hex, to_hex
 from ..channels.messages import REQUEST_BYTES
-from ..channels.units import check_amount
 from .chain import OpenRow
-from .hub import OPEN_ROWS_MAX, Hub
+from .hub import Hub
+from .opener import OPEN_ROWS_MAX
+from .requests import request_row
 
-CONTROL_NAME = "control.sock"
+CONFIRM_SECONDS_MAX = 60
+"""How long a command waits until the hub has seen its own transaction confirmed."""
+
+Params = Mapping[str, Any]
 
 
 class Operator:
@@ -34,55 +41,75 @@ class Operator:
             "close": self._close,
         }
 
-    async def _status(self, _: Mapping[str, Any]) -> Any:
+    async def _status(self, _: Params) -> Any:
         return self._hub.status()
 
-    async def _channels(self, _: Mapping[str, Any]) -> Any:
+    async def _channels(self, _: Params) -> Any:
         return self._hub.channel_rows()
 
-    async def _settle(self, _: Mapping[str, Any]) -> Any:
+    async def _settle(self, _: Params) -> Any:
         mined = await self._hub.settler.settle()
-        await self._hub.follower.wait_head()
+        with trio.move_on_after(CONFIRM_SECONDS_MAX) as waiting:
+            await self._hub.follower.wait_block(max((one.block for one in mined), default=0))
         return {
             "transactions": [to_hex(one.transaction) for one in mined],
             "settled": sum(one.settled for one in mined),
             "skipped": sum(one.skipped for one in mined),
             "gas_used": sum(one.gas_used for one in mined),
+            "confirmed": not waiting.cancelled_caught,
         }
 
-    async def _open_channels(self, params: Mapping[str, Any]) -> Any:
+    async def _open_channels(self, params: Params) -> Any:
         pairs = params.get("pairs")
         if not isinstance(pairs, list) or not 1 <= len(pairs) <= OPEN_ROWS_MAX:
             raise MalformedRequest(f"give 1 to {OPEN_ROWS_MAX} pairs of account and signer")
-        rows = [
-            OpenRow(account_b=address_from_hex(account), signer_b=address_from_hex(signer))
-            for account, signer in pairs
-        ]
-        opened = await self._hub.open_channels(rows)
-        await self._hub.follower.wait_head()
-        return {"asked": len(rows), "opened": opened}
+        opened, known = await self._hub.opener.open([_row(pair) for pair in pairs])
+        return {"asked": len(pairs), "opened": opened, "open_before": known}
 
-    async def _requests(self, _: Mapping[str, Any]) -> Any:
-        return self._hub.store.requests()
+    async def _requests(self, _: Params) -> Any:
+        return [request_row(ask) for ask in self._hub.engine.requests.listed()]
 
-    async def _answer(self, params: Mapping[str, Any]) -> Any:
-        request_id = bytes_from_hex(str(params.get("id")), REQUEST_BYTES, what="request id")
-        pay = params.get("pay") is True
-        self._hub.engine.answer_request(request_id, pay=pay)
+    async def _answer(self, params: Params) -> Any:
+        request = bytes_from_hex(_text(params, "id"), REQUEST_BYTES, what="request id")
+        requests, pay = self._hub.engine.requests, params.get("pay")
+        if not isinstance(pay, bool):
+            raise MalformedRequest("'pay' is neither true nor false")
+        if pay:
+            requests.pay(request)
+            await self._hub.driver.wait_durable()
+        else:
+            channel, refusal = requests.refuse(request, "the operator refused it")
+            await self._hub.driver.wait_durable()
+            self._hub.engine.tell_if_connected(channel, refusal)
+        return {"id": to_hex(request), "state": "paid" if pay else "refused"}
+
+    async def _request(self, params: Params) -> Any:
+        channel = self._hub.driver.get(channel_from_hex(_text(params, "channel")))
+        amount, purpose = params.get("amount_ucent"), _text(params, "purpose")
+        if type(amount) is not int:
+            raise MalformedRequest("'amount_ucent' is missing or no whole number")
+        message = self._hub.engine.requests.ask(channel, amount, purpose)
         await self._hub.driver.wait_durable()
-        return {"id": to_hex(request_id), "state": "paid" if pay else "refused"}
+        sent = self._hub.engine.tell_if_connected(channel.id, message)
+        return {"id": to_hex(message.id), "sent": sent}
 
-    async def _request(self, params: Mapping[str, Any]) -> Any:
-        channel = channel_from_hex(str(params.get("channel")))
-        amount, purpose = params.get("amount_ucent"), params.get("purpose")
-        if type(amount) is not int or not isinstance(purpose, str):
-            raise MalformedRequest("give amount_ucent and purpose")
-        expires = self._hub.follower.moment().head_timestamp + int(params.get("seconds", 3600))
-        request_id = self._hub.engine.request(channel, check_amount(amount), purpose, expires)
-        return {"id": to_hex(request_id)}
-
-    async def _close(self, params: Mapping[str, Any]) -> Any:
-        channel = channel_from_hex(str(params.get("channel")))
-        self._hub.engine.close(channel)
+    async def _close(self, params: Params) -> Any:
+        channel = channel_from_hex(_text(params, "channel"))
+        self._hub.driver.feed(channel, AskedClose())
         await self._hub.driver.wait_durable()
         return {"channel": to_hex(channel), "asked": True}
+
+
+def _text(params: Params, key: str) -> str:
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise MalformedRequest(f"{key!r} is missing or no text")
+    return value
+
+
+def _row(pair: object) -> OpenRow:
+    match pair:
+        case [str(account), str(signer)]:
+            return OpenRow(account_b=address_from_hex(account), signer_b=address_from_hex(signer))
+        case _:
+            raise MalformedRequest("a pair is not an account and a signer")

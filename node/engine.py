@@ -9,13 +9,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..channels.client.driver import Driver
-from ..channels.client.payments import read_incoming
 from ..channels.client.wire import Wire
-from ..channels.errors import FarthingError, LocalError, PeerError
+from ..channels.errors import FarthingError, PeerError
 from ..channels.events import ChannelMessage
 from ..channels.ids import Address, ChannelId, address_to_hex
 from ..channels.messages import (
@@ -50,14 +48,6 @@ ERRORS_HEARD_MAX = 100
 log = logging.getLogger("farthing.hub")
 
 
-class NotConnected(LocalError):
-    """The wallet is not connected to the hub."""
-
-    code = "not-connected"
-    remedy = "wait until the wallet connects"
-    retryable = True
-
-
 class TooManyErrors(PeerError):
     """A wallet that does nothing but complain."""
 
@@ -90,8 +80,6 @@ class Engine:
         self._members = members
         self._moment = moment
         self._offer = offer
-        self._driver: Driver | None = None
-        self._requests: Requests | None = None
         self._wires: dict[Address, Wire] = {}
         self._errors_heard: Counter[Wire] = Counter()
         self._of_signer: dict[Address, list[ChannelId]] = {}
@@ -101,25 +89,11 @@ class Engine:
         """Co-signed closes to submit, the newest of each channel."""
 
     def attach(self, driver: Driver, requests: Requests) -> None:
-        """Give the engine its driver and its requests; they need each other."""
-        self._driver = driver
-        self._requests = requests
+        """Give the engine its driver and its requests, which are made after it."""
+        self.driver = driver
+        self.requests = requests
         for channel in driver.channels.values():
             self._of_signer.setdefault(channel.terms.signer_b, []).append(channel.id)
-
-    @property
-    def driver(self) -> Driver:
-        """The driver; raises `RuntimeError` before `attach`."""
-        if self._driver is None:
-            raise RuntimeError("the engine has no driver yet")
-        return self._driver
-
-    @property
-    def requests(self) -> Requests:
-        """The requests to be paid; raises `RuntimeError` before `attach`."""
-        if self._requests is None:
-            raise RuntimeError("the engine has no requests yet")
-        return self._requests
 
     # -- connections ------------------------------------------------------------------------
 
@@ -178,12 +152,12 @@ class Engine:
             for request in self.requests.unanswered(channel.id):
                 self._say(wire, request)
 
-    def tell(self, channel_id: ChannelId, message: Message) -> None:
-        """Send a message about a channel to its wallet; raises `NotConnected`, `UnknownChannel`."""
+    def tell_if_connected(self, channel_id: ChannelId, message: Message) -> bool:
+        """Send a message about a channel to its wallet; False where it is not connected."""
         wire = self._wires.get(self.driver.get(channel_id).terms.signer_b)
-        if wire is None:
-            raise NotConnected(f"the wallet of channel 0x{channel_id.hex()} is not connected")
-        self._say(wire, message)
+        if wire is not None:
+            self._say(wire, message)
+        return wire is not None
 
     def _say(self, wire: Wire, message: Message) -> None:
         """Send to a peer that may have gone or not read; what counts it asks for when it is back.
@@ -214,7 +188,7 @@ class Engine:
             case PaymentRequest():
                 self._on_request(wire, message)
             case PaymentRefused():
-                self.requests.on_refused_by(signer, message)
+                self.requests.on_refused(signer, message)
             case Error():
                 self._on_error(wire, signer, message)
             case _:
@@ -253,12 +227,13 @@ class Engine:
     # -- opening channels -------------------------------------------------------------------
 
     def _on_proposal(self, wire: Wire, signer: Address, message: ChannelProposal) -> None:
+        if signer in self._proposed:
+            return  # it is being opened, or about to be
         problem = self._proposal_problem(signer, message)
         if problem is not None:
             self._refuse(wire, *problem)
         elif not self._channels_of(signer):  # else it was introduced when the connection began
-            row = OpenRow(account_b=message.account, signer_b=signer)
-            self._proposed.setdefault(signer, row)
+            self._proposed[signer] = OpenRow(account_b=message.account, signer_b=signer)
 
     def _proposal_problem(
         self, signer: Address, message: ChannelProposal
@@ -273,7 +248,8 @@ class Engine:
             message.challenge_seconds > offer.challenge_seconds
             or message.challenge_blocks > offer.challenge_blocks
         ):
-            text = f"this hub's window is {offer.challenge_seconds} s, {offer.challenge_blocks} blocks"
+            window = f"{offer.challenge_seconds} s and {offer.challenge_blocks} blocks"
+            text = f"this hub's window is {window}"
             return "window-too-short", text, "allow that window in the wallet's policy"
         known = self._channels_of(signer)
         if any(channel.stopped is not None for channel in known):
@@ -294,6 +270,15 @@ class Engine:
             if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED
         )
         return self._offer.channels_max - unclosed - len(self._proposed)
+
+    def has_open_channel(self, row: OpenRow) -> bool:
+        """Whether this account and signer have a channel that is open and has not stopped."""
+        return any(
+            channel.terms.account_b == row.account_b
+            and channel.stopped is None
+            and channel.phase is not Phase.CLOSING
+            for channel in self._channels_of(row.signer_b)
+        )
 
     def proposed(self, most: int) -> list[OpenRow]:
         """Proposals whose channel is still to be opened, oldest first."""
@@ -336,20 +321,20 @@ class Engine:
     def _reward(
         self, signer: Address, message: SubmitReadings
     ) -> tuple[tuple[RecordOutcome, ...], bool]:
-        """Pay for what counts; whether the outcomes were remembered with the payments.
+        """Pay for what counts; whether the outcomes are remembered, in the payments' commit.
 
-        They are not where the refusal is temporary, nor where the pack cannot be read, which
-        it cannot the next time either.
+        They are not, and there is one for the whole pack, where the refusal is temporary or the
+        pack cannot be read, which it cannot the next time either.
         """
         moment = self._moment()
         channel = next(iter(self._channels_of(signer)), None)
         problem = self._cannot_pay(channel, moment)
+        if channel is None or problem is not None:
+            return (problem or _NO_CHANNEL,), False
         try:
             records = parse(message.senml, message.format, now=moment.now)
         except MalformedReading as error:
             return (_outcome_of(error),), False
-        if channel is None or problem is not None:
-            return (problem or _NO_CHANNEL,) * len(records), False
         account = channel.terms.account_b
         priced = self._rewards.price(account, message.id, records, moment)
         outcomes = _numbered(priced, channel.sent.promised.nonce + 1)
@@ -361,7 +346,7 @@ class Engine:
             self.driver.pay(channel.id, priced.payments, [*priced.statements, remember])
         except FarthingError as error:  # a broken invariant too, which has stopped the channel
             self._rewards.undo(account, priced)
-            return (_outcome_of(error),) * len(records), False
+            return (_outcome_of(error),), False
         return outcomes, True
 
     def _cannot_pay(self, channel: Channel | None, moment: Moment) -> RecordOutcome | None:
@@ -389,8 +374,7 @@ class Engine:
         log.debug("channel 0x%s paid from payment %d on", channel.id.hex(), first_nonce)
         for nonce, payment in enumerate(payments, start=first_nonce):
             if payment.receipt.type is ReceiptType.REQUEST:
-                with suppress(LocalError):  # the commit has failed meanwhile: the hub ends
-                    self.requests.on_payment(read_incoming(channel.id, nonce, payment))
+                self.requests.on_payment(channel.id, nonce, payment)
 
     def on_acknowledged(self, channel: Channel, nonce: int) -> None:
         """Report what a wallet holds of our payments."""

@@ -4,65 +4,85 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
+from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
 from ..channels.deployment import Deployment
-from ..channels.errors import ChainError
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
-from .chain import OpenRow, Web3Chain
+from .chain import Web3Chain
 from .config import HubConfig
 from .desk import ChainDesk
-from .engine import Engine, Proposal
+from .engine import Engine, Offer
 from .follower import Follower
+from .home import DATABASE_NAME, owned
+from .opener import Opener
 from .programme import check_programmes, load_programme
+from .requests import Requests
 from .rewards import Rewards
 from .sender import connect
 from .server import Server, open_listener
 from .settler import Settler, Watcher
 from .store import HubStore
 
-OPEN_ROWS_MAX = 100
-"""Channels opened in one transaction: well under a block's gas at 40,000 each."""
-OPEN_WAIT_SECONDS = 0.5
-"""How long wallets that join at the same time are gathered into one transaction."""
+CLOSE_POLL_SECONDS = 0.2
+"""A wallet that asked for a close waits for it."""
 
 log = logging.getLogger("farthing.hub")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Hub:
     """A running hub's parts, for the control socket and for tests."""
 
     config: HubConfig
-    deployment: Deployment
     account: Address
     signer: Signer
     store: HubStore
-    desk: ChainDesk
     driver: Driver
     engine: Engine
     follower: Follower
+    opener: Opener
     settler: Settler
+    watcher: Watcher
     server: Server
-    port: int
+    port: int = 0
+    """The one it listens on, once it does."""
+
+    def warn_of_membership(self) -> None:
+        """Tell the operator in time why no channel will open."""
+        timestamp = self.follower.moment().head_timestamp
+        for what, address in (("account", self.account), ("signer", self.signer.address)):
+            if not self.follower.members.is_active(address, timestamp):
+                text = "the hub's %s %s is no active member: register it with role hub"
+                log.warning(text, what, address_to_hex(address))
+
+    async def close_forever(self) -> None:
+        """Submit co-signed closes as they come, until cancelled."""
+        closes = self.engine.closes
+        while True:
+            await trio.sleep(CLOSE_POLL_SECONDS)
+            for channel in list(closes):
+                await self.watcher.close(self.driver.get(channel), closes.pop(channel))
 
     def status(self) -> dict[str, Any]:
         """What an operator asks first: connections, channels, µ¢ by state, settlements."""
         channels = list(self.driver.channels.values())
         moment = self.follower.moment()
         settlements = self.store.settlements()
+        trouble = self.follower.trouble
         return {
             "connections": self.server.connections,
             "channels": len(channels),
             "head_block": moment.head_block,
             "view_age_seconds": moment.view_age_seconds(),
+            "chain_trouble": None if trouble is None else str(trouble),
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
@@ -89,49 +109,6 @@ class Hub:
             for c in self.driver.channels.values()
         ]
 
-    async def open_channels(self, rows: list[OpenRow]) -> int:
-        """Open channels in one transaction; returns how many opened; raises `ChainError`."""
-        config = self.config
-        mined = await self.desk.send(
-            lambda chain: chain.open_many(
-                rows,
-                account=self.account,
-                signer=self.signer.address,
-                challenge_seconds=config.challenge_seconds,
-                challenge_blocks=config.challenge_blocks,
-                deposit_ucent=config.deposit_ucent,
-            )
-        )
-        log.info("opened %d of %d channels, gas %d", len(mined.opened), len(rows), mined.gas_used)
-        return len(mined.opened)
-
-    async def open_forever(self) -> None:
-        """Open what wallets propose, gathered into few transactions, until cancelled."""
-        while True:
-            await trio.sleep(OPEN_WAIT_SECONDS)
-            proposals = self.engine.proposals[:OPEN_ROWS_MAX]
-            if not proposals:
-                continue
-            try:
-                await self._open(proposals)
-            except ChainError as error:
-                log.warning("%s", error)
-                self.engine.refuse_proposals(proposals, error)
-            del self.engine.proposals[: len(proposals)]
-
-    async def _open(self, proposals: list[Proposal]) -> None:
-        opened = await self.open_channels([proposal.row for proposal in proposals])
-        if opened:
-            await self.follower.wait_head()
-
-    async def close_forever(self, watcher: Watcher) -> None:
-        """Submit co-signed closes as they come, until cancelled."""
-        while True:
-            await trio.sleep(OPEN_WAIT_SECONDS)
-            while self.engine.closes:
-                channel, close = self.engine.closes.pop(0)
-                await watcher.close(channel, close)
-
 
 @asynccontextmanager
 async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
@@ -141,29 +118,56 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     """
     password = read_password_file(config.password_file)
     signer = unlock(config.signer_keystore, password)
-    account_signer = unlock(config.account_keystore, password)
-    account = account_signer.address
+    account = unlock(config.account_keystore, password)
     programmes = [load_programme(path) for path in config.programme_files]
     check_programmes(programmes)
-    deployment = Deployment.from_json(config.deployment_file.read_text(encoding="utf-8"))
+    deployment = read_deployment(config.deployment_file)
     desk = ChainDesk(
         Web3Chain(
             connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds),
             deployment,
-            signer=account_signer,
+            signer=account,
             confirmations=config.confirmations,
         )
     )
     await desk.read(lambda chain: chain.check_identity())
-    listener = await open_listener(config.listen_host, config.listen_port)
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = HubStore(config.data_dir / "hub.sqlite")
-    follower = Follower(
-        desk, store, account=account, signer=signer.address, first_block=deployment.block
+    async with AsyncExitStack() as stack:
+        listener = await open_listener(config.listen_host, config.listen_port)
+        await stack.enter_async_context(listener)
+        stack.enter_context(owned(config.data_dir))
+        store = HubStore(config.data_dir / DATABASE_NAME)
+        stack.callback(store.ledger.close)
+        store.pin(deployment, account.address, signer.address)
+        keys = _Keys(account=account.address, signer=signer)
+        hub = _put_together(config, deployment, keys, desk, store, Rewards(store, programmes))
+        async with _running(hub, listener):
+            yield hub
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    account: Address
+    signer: Signer
+
+
+def _put_together(
+    config: HubConfig,
+    deployment: Deployment,
+    keys: _Keys,
+    desk: ChainDesk,
+    store: HubStore,
+    rewards: Rewards,
+) -> Hub:
+    account, signer = keys.account, keys.signer.address
+    follower = Follower(desk, store, account=account, signer=signer, first_block=deployment.block)
+    offer = Offer(
+        challenge_seconds=config.challenge_seconds,
+        challenge_blocks=config.challenge_blocks,
+        channels_max=config.channels_max,
     )
-    engine = Engine(store, Rewards(store, programmes), follower.members, follower.moment)
-    driver = Driver(store.ledger, signer, deployment.domain(), follower.moment, engine)
-    engine.attach(driver)
+    engine = Engine(store, rewards, follower.members, follower.moment, offer)
+    driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    engine.attach(driver, Requests(store, driver, follower.moment))
     settler = Settler(
         driver,
         desk,
@@ -171,45 +175,40 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
-    server = Server(
-        engine, driver, deployment.domain(), signer, connections_max=config.connections_max
-    )
-    hub = Hub(
+    domain, most = deployment.domain(), config.connections_max
+    return Hub(
         config=config,
-        deployment=deployment,
         account=account,
-        signer=signer,
+        signer=keys.signer,
         store=store,
-        desk=desk,
         driver=driver,
         engine=engine,
         follower=follower,
+        opener=Opener(config, desk, follower, engine, account=account, signer=signer),
         settler=settler,
-        server=server,
-        port=listener.socket.getsockname()[1],
+        watcher=Watcher(driver, desk, settler, follower),
+        server=Server(engine, driver, domain, keys.signer, connections_max=most),
     )
-    async with _running(hub, listener):
-        yield hub
 
 
 @asynccontextmanager
 async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[None]:
-    watcher = Watcher(hub.driver, hub.desk, hub.settler, hub.follower)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.driver.run)
             await hub.follower.poll(hub.driver, hub.engine.on_opened)
+            hub.warn_of_membership()
             nursery.start_soon(hub.follower.run, hub.driver, hub.engine.on_opened)
             nursery.start_soon(hub.settler.run)
-            nursery.start_soon(watcher.run)
-            nursery.start_soon(hub.open_forever)
-            nursery.start_soon(hub.close_forever, watcher)
+            nursery.start_soon(hub.watcher.run)
+            nursery.start_soon(hub.opener.run)
+            nursery.start_soon(hub.close_forever)
+            hub.port = listener.socket.getsockname()[1]
             await nursery.start(
                 lambda task_status: hub.server.serve(listener, task_status=task_status)
             )
             yield
             nursery.cancel_scope.cancel()
     finally:
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # one commit, which is short
             await hub.driver.flush()
-            hub.store.ledger.close()

@@ -110,8 +110,8 @@ class Server:
         signer = wire.peer
         if signer is None:
             raise RuntimeError("the handshake ended without a peer")
-        self._engine.on_connected(wire, signer)
         try:
+            self._engine.on_connected(wire, signer)
             await run_session(wire, self._driver, self._engine)
         finally:
             self._engine.on_disconnected(wire, signer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import trio
 
@@ -26,7 +27,18 @@ from .store import HubStore
 CHECK_SECONDS = 1
 """How often the thresholds are looked at; thresholds are in minutes and cents."""
 
+Lane = tuple[ChannelId, Side]
+
 log = logging.getLogger("farthing.hub.settler")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """The newest mined transaction that was to raise a lane: to what, when, and in which block."""
+
+    transferred_ucent: int
+    at: float
+    block: int
 
 
 class Settler:
@@ -46,46 +58,90 @@ class Settler:
         self._unsettled_ucent = unsettled_ucent
         self._age_seconds = age_seconds
         self._rows_max = rows_max
-        self._unsettled_since: dict[tuple[ChannelId, Side], float] = {}
+        self._unsettled_since: dict[Lane, float] = {}
+        self._attempts: dict[Lane, _Attempt] = {}
 
     async def run(self) -> None:
         """Settle what is due until cancelled; a chain that fails is asked again."""
+        failed = False
         while True:
             await trio.sleep(CHECK_SECONDS)
+            self._note_age()
             try:
                 await self.settle(self._is_due)
+                failed = False
             except ChainError as error:
-                log.warning("%s", error)
+                if not failed:  # once, not at each attempt of a long outage
+                    log.warning("%s", error)
+                failed = True
 
     async def settle(
         self, wanted: Callable[[Channel, Side, int], bool] | None = None
     ) -> list[Mined]:
         """Settle every wanted lane, or all that have anything unsettled; raises `ChainError`."""
-        await self._driver.wait_durable()
         rows = [
-            settle_row(channel, lane, voucher)
+            (channel.id, settle_row(channel, lane, voucher))
             for channel in self._driver.channels.values()
             for lane, voucher, unsettled_ucent in unsettled_lanes(channel)
             if wanted is None or wanted(channel, lane, unsettled_ucent)
         ]
-        mined: list[Mined] = []
-        for start in range(0, len(rows), self._rows_max):
-            batch = rows[start : start + self._rows_max]
-            one = await self._desk.send(lambda chain, rows=batch: chain.settle(rows))  # type: ignore[misc]
-            self._driver.store([HubStore.remember_settlement(one)])
-            log.info("settled %d lanes, skipped %d, gas %d", one.settled, one.skipped, one.gas_used)
-            mined.append(one)
+        if not rows:
+            return []
+        await self._driver.wait_durable()  # after the rows were made: it covers what they say
+        return [
+            await self._settle(rows[start : start + self._rows_max])
+            for start in range(0, len(rows), self._rows_max)
+        ]
+
+    async def _settle(self, batch: list[tuple[ChannelId, SettleRow]]) -> Mined:
+        mined = await self._desk.send(lambda chain: chain.settle([row for _, row in batch]))
+        self._driver.store([HubStore.remember_settlement(mined)])
+        text = "settled %d lanes, skipped %d, gas %d"
+        log.info(text, mined.settled, mined.skipped, mined.gas_used)
+        for channel, row in batch:
+            self._attempts[channel, row.lane] = _Attempt(
+                transferred_ucent=row.transferred_ucent, at=time.monotonic(), block=mined.block
+            )
         return mined
 
+    def _note_age(self) -> None:
+        """Keep since when each lane has been unsettled; forget those that no longer are."""
+        now = time.monotonic()
+        self._unsettled_since = {
+            (channel.id, lane): self._unsettled_since.get((channel.id, lane), now)
+            for channel in self._driver.channels.values()
+            for lane, _, _ in unsettled_lanes(channel)
+        }
+        self._attempts = {
+            lane: attempt
+            for lane, attempt in self._attempts.items()
+            if lane in self._unsettled_since
+        }
+
     def _is_due(self, channel: Channel, lane: Side, unsettled_ucent: int) -> bool:
-        key = (channel.id, lane)
         if channel.close is not None:
             return False  # a close by agreement is under way and pays both lanes itself
-        since = self._unsettled_since.setdefault(key, time.monotonic())
-        if unsettled_ucent < self._unsettled_ucent and time.monotonic() - since < self._age_seconds:
-            return False
-        del self._unsettled_since[key]
-        return True
+        now = time.monotonic()
+        attempt = self._attempt_at_this_total(channel, lane)
+        if attempt is not None:  # not confirmed yet, or skipped: not the same again at once
+            return now - attempt.at >= self._age_seconds
+        if unsettled_ucent >= self._unsettled_ucent:
+            return True
+        since = self._unsettled_since.get((channel.id, lane), now)
+        return now - since >= self._age_seconds
+
+    def is_on_its_way(self, channel: Channel, lane: Side, head_block: int) -> bool:
+        """Whether a block that is not yet confirmed settles all that this lane has."""
+        attempt = self._attempt_at_this_total(channel, lane)
+        return attempt is not None and head_block < attempt.block
+
+    def _attempt_at_this_total(self, channel: Channel, lane: Side) -> _Attempt | None:
+        ours = lane is channel.side
+        total = channel.sent.total if ours else channel.received.total
+        attempt = self._attempts.get((channel.id, lane))
+        if attempt is None or attempt.transferred_ucent != total.transferred_ucent:
+            return None
+        return attempt
 
 
 def unsettled_lanes(channel: Channel) -> Iterator[tuple[Side, Voucher, int]]:
@@ -127,28 +183,50 @@ class Watcher:
         self._desk = desk
         self._settler = settler
         self._follower = follower
+        self._finished: dict[ChannelId, int] = {}
 
     async def run(self) -> None:
         """Look at every new head until cancelled; what fails is tried again at the next one."""
+        block = 0
         while True:
-            await self._follower.wait_head()
-            closing = [c for c in self._driver.channels.values() if _is_closing(c)]
-            if not closing:
-                continue
+            await self._follower.wait_block(block)
+            block = self._follower.moment().head_block + 1
+            await self.look()
+
+    async def look(self) -> None:
+        """Answer every close that is under way, and finish those whose window is over."""
+        closing = [c.id for c in self._driver.channels.values() if _is_closing(c)]
+        if not closing:
+            return
+        head_block = self._follower.moment().head_block
+
+        def is_unanswered(channel: Channel, lane: Side, _: int) -> bool:
+            on_its_way = self._settler.is_on_its_way(channel, lane, head_block)
+            return _is_closing(channel) and not on_its_way
+
+        try:
+            await self._settler.settle(is_unanswered)
+        except ChainError as error:
+            log.warning("%s", error)
+            return
+        for channel in closing:
             try:
-                await self._settler.settle(lambda channel, _, __: _is_closing(channel))
-                for channel in closing:
-                    await self._finish(channel)
-            except ChainError as error:
-                log.warning("%s", error)
+                await self._finish(self._driver.channels[channel])
+            except ChainError as error:  # its neighbours are finished all the same
+                log.warning("channel 0x%s: %s", channel.hex(), error)
 
     async def _finish(self, channel: Channel) -> None:
         moment, view = self._follower.moment(), channel.chain
-        if view is None or moment.head_timestamp <= view.deadline_seconds:
+        if view is None or view.status is not ChainStatus.CLOSING:
+            return
+        if moment.head_timestamp <= view.deadline_seconds:
             return
         if moment.head_block <= view.deadline_block:
             return
-        await self._desk.send(lambda chain: chain.finish_close(channel.terms))
+        if moment.head_block < self._finished.get(channel.id, 0):
+            return  # finished in a block that is not confirmed yet
+        mined = await self._desk.send(lambda chain: chain.finish_close(channel.terms))
+        self._finished[channel.id] = mined.block
         log.info("finished the close of channel 0x%s", channel.id.hex())
 
     async def close(self, channel: Channel, close: SignedClose) -> None:

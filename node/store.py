@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from ..channels.client.ledger import Ledger, Statement
-from ..channels.client.payments import SCHEMA as REQUEST_SCHEMA
 from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
 
-HUB_SCHEMA: Final = (
-    REQUEST_SCHEMA
-    + """
+HUB_SCHEMA: Final = """
 CREATE TABLE submission (
     signer BLOB NOT NULL, id BLOB NOT NULL, outcomes TEXT NOT NULL, PRIMARY KEY (signer, id)
 ) WITHOUT ROWID;
@@ -40,8 +37,13 @@ CREATE TABLE settlement (
     tx BLOB PRIMARY KEY, block INTEGER NOT NULL, settled INTEGER NOT NULL,
     skipped INTEGER NOT NULL, gas_used INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE request (
+    ours INTEGER NOT NULL, id BLOB NOT NULL, channel BLOB NOT NULL, amount_ucent TEXT NOT NULL,
+    purpose TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, nonce INTEGER,
+    code TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (ours, id)
+) WITHOUT ROWID;
+CREATE INDEX request_state ON request (state);
 """
-)
 
 
 class OtherHubsDatabase(LocalError):

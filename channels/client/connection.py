@@ -51,6 +51,9 @@ CHANNELS_MAX: Final = 16
 NOT_CONFIRMED_SECONDS_MAX: Final = 120
 """How long an announced channel may be missing from the chain that we read."""
 
+PROPOSE_AGAIN_SECONDS: Final = 2.0
+"""After an answer that another try may change."""
+
 TEMPORARY_ERRORS: Final = frozenset({"hub-busy", "not-now", "stale-view"})
 """Answers of a hub to a proposal after which asking again helps."""
 
@@ -120,6 +123,7 @@ class Connection:
         self._wire: Wire | None = None
         self._announced: dict[ChannelId, _Announced] = {}
         self._early: dict[ChannelId, Reestablish] = {}
+        self._propose_at = float("-inf")
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
         self._proposed = False
@@ -265,6 +269,7 @@ class Connection:
         )
         if self._proposed and not message.channel and self.joining:
             self._proposed = False
+            self._propose_at = trio.current_time() + PROPOSE_AGAIN_SECONDS
             if message.code not in TEMPORARY_ERRORS:
                 self.refusal = Refused(message.text, remedy=message.what_to_do)
             self._pulse.beat()
@@ -348,6 +353,8 @@ class Connection:
             return
         if self.refusal is not None or self._announced or self.held() is not None:
             return
+        if trio.current_time() < self._propose_at:
+            return  # the follower's polls wake us again
         policy = self._settings.policy
         proposal = ChannelProposal(
             account=self._settings.account,

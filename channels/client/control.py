@@ -20,8 +20,12 @@ from .. import bounded_json
 from ..errors import ChainError, FarthingError, LocalError
 
 LINE_BYTES_MAX = 2**20
-"""A request or an answer: a thousand receipts' summary fits; more belongs into a file."""
+"""A request: the largest holds one pack of readings, or a hundred pairs of addresses."""
+ANSWER_BYTES_MAX = 64 * 2**20
+"""An answer: a row for each of a large hub's channels; more belongs into a file."""
 CONNECTIONS_MAX = 16
+REQUEST_SECONDS_MAX = 10
+"""A command writes its line at once; one that does not would keep others out."""
 CALL_SECONDS_MAX = 120
 SOCKET_NAME_BYTES_MAX = 103
 """Of `sun_path`: 108 with the end mark on Linux, 104 on other systems."""
@@ -58,9 +62,10 @@ class RemoteRefusal(LocalError):
 
 
 class RemoteUncertainty(ChainError):
-    """The running process could not tell, as the chain gave it no answer."""
+    """The running process could not tell, as the chain gave it no answer, or did not answer."""
 
     code = "uncertain"
+    remedy = "look at its status and its log: what was asked may have been done"
 
 
 async def serve_control(
@@ -110,14 +115,17 @@ def _short(path: Path) -> Iterator[str]:
 
 async def _answer(stream: trio.SocketStream, methods: Mapping[str, Method]) -> None:
     try:
-        line = await _read_line(stream)
+        line = None
+        with trio.move_on_after(REQUEST_SECONDS_MAX):
+            line = await _read_line(stream)
         if line is None:
             return
         try:
             answer: dict[str, Any] = {"result": await _call(line, methods)}
         except FarthingError as error:
             answer = {"error": _error_record(error)}
-        await stream.send_all(json.dumps(answer).encode() + b"\n")
+        with trio.move_on_after(CALL_SECONDS_MAX):  # to one that does not read it
+            await stream.send_all(json.dumps(answer).encode() + b"\n")
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the command was interrupted; what it asked for is done or not, as it reads later
 
@@ -153,21 +161,26 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
 def call_control(
     path: Path, method: str, params: Mapping[str, Any], *, timeout_seconds: float = CALL_SECONDS_MAX
 ) -> Any:
-    """Ask a running process, blocking; raises `NotRunning` or what the process answered."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout_seconds)
+    """Ask a running process, blocking; raises what the process answered.
+
+    Raises `NotRunning` where nothing was asked, `RemoteUncertainty` where no answer came.
+    """
+    request = json.dumps({"method": method, "params": dict(params)}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout_seconds)
+        try:
             with _short(path) as name:
                 sock.connect(name)
-            sock.sendall(json.dumps({"method": method, "params": dict(params)}).encode() + b"\n")
+        except OSError as error:
+            raise NotRunning(f"nothing answers at {path} ({error})") from error
+        try:
+            sock.sendall(request)
             with sock.makefile("rb") as file:
-                line = file.readline(LINE_BYTES_MAX + 1)
-    except OSError as error:
-        raise NotRunning(f"nothing answers at {path} ({error})") from error
-    try:
-        answer = bounded_json.parse(line)
-    except ValueError:
-        raise NotRunning(f"the process at {path} ended before it answered") from None
+                line = file.readline(ANSWER_BYTES_MAX)
+            answer = bounded_json.parse(line)
+        except (OSError, ValueError) as error:
+            cause = "it ended" if isinstance(error, ValueError) else error
+            raise RemoteUncertainty(f"the process at {path} gave no answer ({cause})") from None
     if "error" in answer:
         raise _remote_error(answer["error"])
     return answer["result"]

@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..errors import LocalError
 from ..ids import address_to_hex, to_hex
 from .ledger import RECEIVED, SENT, Ledger, payer_and_payee
 
 LINE_VERSION = 1
+
+
+class NoDatabase(LocalError):
+    """There is nothing to export from."""
+
+    code = "no-database"
+    remedy = "check the path; a hub or wallet that never ran has no receipts"
 
 
 def receipt_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
@@ -41,8 +49,10 @@ def receipt_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
 def export_receipts(database: Path, out: Path) -> tuple[int, int]:
     """Write all receipts of a database that may be in use; returns their count and sum in µ¢.
 
-    The file appears whole or not at all. Raises `LedgerUnusable`, `OSError`.
+    The file appears whole or not at all. Raises `NoDatabase`, `LedgerUnusable`, `OSError`.
     """
+    if not database.is_file():  # opening would make an empty one, without the owner's tables
+        raise NoDatabase(f"there is no database at {database}")
     ledger = Ledger(database)
     count = paid_ucent = 0
     partial = out.with_name(out.name + ".partial")

@@ -247,22 +247,20 @@ class Folder:
             raise FolderUnusable(f"{self.settings_file} is not UTF-8 text") from None
 
     @contextlib.contextmanager
-    def locked(self, *, shared: bool = False) -> Iterator[None]:
-        """Own the folder, or share it with other readers; raises `WalletInUse` at once."""
+    def locked(self) -> Iterator[None]:
+        """Own the folder while the block lasts; raises `WalletInUse` at once."""
         try:
             descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise FolderUnusable(f"there is no wallet in {self.path} ({error.strerror})") from None
         try:
             try:
-                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(descriptor, LOCK_BYTES_MAX, 0).decode(errors="replace").strip()
                 raise WalletInUse(self.path, holder) from None
-            if not shared:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)  # which unlocks; the file stays, so that nobody locks a lost one

@@ -36,6 +36,7 @@ class Process:
         self._arguments = [sys.executable, "-m", "farthing.cli.main", *arguments]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
+        self._copying: threading.Thread | None = None
         self.ready: dict[str, Any] = {}
 
     def start(self) -> None:
@@ -69,11 +70,12 @@ class Process:
             return
 
         def copy() -> None:
-            with self._log.open("a") as log:
+            with output, self._log.open("a") as log:
                 for line in output:
                     log.write(line)
 
-        threading.Thread(target=copy, daemon=True).start()
+        self._copying = threading.Thread(target=copy, daemon=True)
+        self._copying.start()
 
     @property
     def _running(self) -> subprocess.Popen[str]:
@@ -102,13 +104,23 @@ class Process:
         """SIGKILL, and wait until the process is gone."""
         self._running.kill()
         self._running.wait(STOP_SECONDS_MAX)
+        self._finish_log()
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if it does not end in time."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._finish_log()
+
+    def _finish_log(self) -> None:
+        """Wait until all that an ended process has written is in its log."""
+        if self._copying is not None:
+            self._copying.join(STOP_SECONDS_MAX)
+        elif self._running.stdout is not None:
+            self._running.stdout.close()

@@ -50,7 +50,7 @@ def test_the_signed_types_are_written_as_they_are_hashed() -> None:
 def test_the_limits_are_the_code_s() -> None:
     assert f"{frames.GREETING_BYTES_MAX:,} bytes" in PAGE
     assert frames.FRAME_BYTES_MAX == 2**20
-    assert messages.CONTROL_BYTES_MAX == 64 * 1024
+    assert messages.CONTROL_BYTES_MAX == 128 * 1024
     assert f"{packed.PAYMENTS_MAX:,}" in PAGE
     assert f"{receipt.RECEIPT_BYTES_MAX:,} bytes" in PAGE
     assert f"{state.UNACKNOWLEDGED_MAX:,}" in PAGE

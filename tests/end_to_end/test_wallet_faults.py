@@ -8,19 +8,28 @@ from pathlib import Path
 import pytest
 import trio
 
-from farthing.channels.client.chain import WrongGenesis
+from farthing.channels.client.chain import Head, WrongGenesis
 from farthing.channels.client.folder import (
     Folder,
     FolderUnusable,
     WalletInUse,
     write_settings,
 )
+from farthing.channels.client.follower import HeadWentBack
 from farthing.channels.client.keystore import WrongPassword
 from farthing.channels.client.ledger import LedgerUnusable
 from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.rpc import RpcUnreachable
 from farthing.channels.client.wallet import open_wallet
-from farthing.channels.messages import ReadingOutcome, SubmitReadings
+from farthing.channels.ids import ChannelId
+from farthing.channels.messages import (
+    ReadingOutcome,
+    Reestablish,
+    SignedTotal,
+    SubmitReadings,
+)
+from farthing.channels.state import ChainView
+from farthing.channels.voucher import LaneTotal
 
 from .small_city import (
     MALLORY,
@@ -209,3 +218,54 @@ async def test_an_error_in_the_block_comes_out_as_itself(city: SmallCity) -> Non
     with pytest.raises(ZeroDivisionError):
         async with city.wallet():
             raise ZeroDivisionError
+
+
+async def test_an_endpoint_that_fell_behind_is_not_believed(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        await wallet._follower.refresh()
+        head = wallet._follower.moment().head_block
+        city.chain.block -= 5
+        with pytest.raises(HeadWentBack, match="was given after block"):
+            await wallet._follower.refresh()
+        assert wallet._follower.moment().head_block == head
+        city.chain.mine(blocks=6)
+        await wallet._follower.refresh()
+        assert wallet._follower.moment().head_block == head + 1
+
+
+async def test_the_chain_fails_just_when_a_channel_is_checked(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = city.chain.channel_state
+    failures = [RpcUnreachable("http://127.0.0.1:1", "it is down")]
+
+    async def fail_once(channel: ChannelId, head: Head) -> ChainView:
+        if failures:
+            raise failures.pop()
+        return await state(channel, head)
+
+    monkeypatch.setattr(city.chain, "channel_state", fail_once)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+
+
+async def test_a_hub_that_shows_a_forged_voucher_is_left_and_nothing_stops(
+    city: SmallCity,
+) -> None:
+    """Its greeting claims to hold more of our lane than we signed, under a bad signature."""
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        notices = wallet.listen()
+        channel = wallet.channels()[0]
+        forged = SignedTotal(
+            total=LaneTotal(nonce=5, transferred_ucent=500, history=b"\1" * 32),
+            conditions=bytes(32),
+            signature=b"\1" * 64 + b"\x1b",
+        )
+        city.hub.wires[-1].send(Reestablish(channel=channel.id, sent=None, received=forged))
+        with trio.fail_after(10):
+            while (await notices.receive()).kind != "disconnected":
+                pass
+        await wallet.join(timeout_seconds=10)
+        assert wallet.channels()[0].stopped is None

@@ -5,12 +5,21 @@ from dataclasses import replace
 import pytest
 import trio
 
+from farthing.channels.client import connection, payments
 from farthing.channels.client.folder import Folder, write_settings
 from farthing.channels.client.payments import RequestDecided, RequestState, UnknownRequest
 from farthing.channels.client.results import NotJoined, SentNoAnswer, TookTooLong
 from farthing.channels.client.submissions import SubmissionConflict, UnknownSubmission
 from farthing.channels.client.wire import Refused
-from farthing.channels.messages import Error, PaymentRequest, SubmitReadings
+from farthing.channels.ids import ChannelId
+from farthing.channels.messages import (
+    Error,
+    PaymentRefused,
+    PaymentRequest,
+    ReadingOutcome,
+    RecordOutcome,
+    SubmitReadings,
+)
 from farthing.channels.receipt import Receipt, ReceiptType
 from farthing.channels.refusals import InsufficientBalance, NotNow
 from farthing.channels.terms import Terms
@@ -290,3 +299,144 @@ async def test_terms_that_do_not_hold_are_never_taken_up(city: SmallCity, terms:
         await wallet.join(timeout_seconds=10)
         await wallet._follower.refresh()
         assert [c.terms for c in wallet.channels()] == [TERMS]
+
+
+# -- what a hub may not do ------------------------------------------------------------------------
+
+
+async def test_the_hub_refuses_a_request_of_ours(city: SmallCity) -> None:
+    city.hub.ignored = (PaymentRequest,)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        ask = await wallet.request(5_000, "refund")
+        with trio.fail_after(10):
+            await city.hub.heard.until(lambda: city.hub.seen != [])
+        for _ in range(2):  # the second changes nothing
+            city.hub.wires[-1].send(PaymentRefused(id=ask.id, code="no", text="not this month"))
+        city.hub.wires[-1].send(PaymentRefused(id=REQUEST, code="no", text="unknown"))
+        await until(wallet, lambda: wallet.requests()[0].state is RequestState.REFUSED)
+        assert wallet.requests()[0].text == "not this month"
+        assert wallet.balance().requested_ucent == 0
+
+
+async def test_a_request_paid_with_less_stays_open(city: SmallCity) -> None:
+    city.hub.ignored = (PaymentRequest,)
+    async with city.wallet() as wallet:
+        await earn(wallet, records=1)
+        ask = await wallet.request(5_000, "refund")
+        city.hub.pay(4_999, request=ask.id)
+        await until(wallet, lambda: wallet.balance().in_channel_ucent == PRICE_UCENT + 4_999)
+        assert wallet.requests()[0].state is RequestState.OPEN
+        city.hub.pay(5_000, request=ask.id)
+        await until(wallet, lambda: wallet.requests()[0].state is RequestState.PAID)
+
+
+async def test_a_request_expires_with_chain_time(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        city.hub.ask(2_000, "parking", REQUEST)
+        await until(wallet, lambda: wallet.balance().asked_ucent == 2_000)
+        city.chain.mine(seconds=61)
+        await wallet._follower.refresh()
+        assert wallet.requests()[0].state is RequestState.EXPIRED
+        with pytest.raises(RequestDecided, match="expired already"):
+            await wallet.answer(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("amount_ucent", "purpose", "text"),
+    [(0, "parking", "asks for nothing"), (1, "", "purpose"), (1, "\x1b[2J", "purpose")],
+)
+async def test_a_request_that_could_not_be_answered_is_refused_at_once(
+    city: SmallCity, amount_ucent: int, purpose: str, text: str
+) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        city.hub.ask(amount_ucent, purpose, REQUEST)
+        with trio.fail_after(10):
+            await city.hub.heard.until(lambda: city.hub.refusals() != [])
+        assert text in city.hub.refusals()[0].text
+        assert wallet.requests() == []
+
+
+async def test_more_requests_than_a_person_can_read_are_refused(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payments, "REQUESTS_OPEN_MAX", 2)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        for number in range(3):
+            city.hub.ask(1, "parking", bytes([number]) * 16)
+        with trio.fail_after(10):
+            await city.hub.heard.until(lambda: city.hub.refusals() != [])
+        assert len(wallet.requests()) == 2
+        await wallet.refuse(bytes(16))
+        city.hub.ask(1, "parking", bytes(16))
+        with trio.fail_after(10):
+            await city.hub.heard.until(lambda: len(city.hub.refusals()) == 3)
+
+
+async def test_a_request_for_a_channel_that_is_not_ours_is_refused(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        foreign = PaymentRequest(
+            channel=ChannelId(bytes(32)), id=REQUEST, amount_ucent=1, purpose="x", expires=2**63
+        )
+        city.hub.wires[-1].send(foreign)
+        with trio.fail_after(10):
+            await city.hub.heard.until(lambda: city.hub.refusals() != [])
+
+
+async def test_a_request_that_never_expires_is_kept(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        channel = await wallet.join(timeout_seconds=10)
+        message = PaymentRequest(
+            channel=channel, id=REQUEST, amount_ucent=2**96 - 1, purpose="x", expires=2**64 - 1
+        )
+        city.hub.wires[-1].send(message)
+        await until(wallet, lambda: wallet.requests() != [])
+        with pytest.raises(InsufficientBalance):
+            await wallet.answer(REQUEST)
+    async with city.wallet() as wallet:
+        assert wallet.requests()[0].expires == 2**64 - 1
+        assert wallet.requests()[0].state is RequestState.OPEN
+
+
+async def test_an_outcome_with_the_largest_numbers_is_stored(city: SmallCity) -> None:
+    city.hub.ignored = (SubmitReadings,)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        submission = await wallet.submit([reading()])
+        await until(wallet, lambda: wallet.status()["submissions"]["in_flight"] == 1)
+        most = RecordOutcome(
+            amount_ucent=2**96 - 1, nonce=2**64 - 1, code="", text="", what_to_do=""
+        )
+        city.hub.wires[-1].send(ReadingOutcome(id=submission, outcomes=(most,)))
+        outcome = await wallet.wait_outcome(submission, timeout_seconds=10)
+        assert outcome.outcomes == (most,)
+        assert wallet.balance().in_channel_ucent == 0
+
+
+async def test_a_hub_that_announces_without_end_is_left(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CHANNELS_MAX", 3)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        notices = wallet.listen()
+        for sequence in range(2, 6):
+            city.hub.introduce(city.hub.wires[-1], replace(TERMS, sequence=sequence))
+        with trio.fail_after(10):
+            while (await notices.receive()).kind != "disconnected":
+                pass
+
+
+async def test_a_busy_hub_is_asked_for_a_channel_again(empty_city: SmallCity) -> None:
+    busy = Error(code="hub-busy", channel=b"", text="busy", what_to_do="try later")
+    empty_city.hub.proposal_refusal = busy
+    async with empty_city.wallet() as wallet, trio.open_nursery() as nursery:
+        nursery.start_soon(wallet.join)
+        with trio.fail_after(10):
+            await empty_city.hub.heard.until(lambda: len(empty_city.hub.seen) > 1)
+        empty_city.hub.proposal_refusal = None
+    assert wallet.channels() != []

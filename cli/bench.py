@@ -1,0 +1,40 @@
+"""`farthing bench`: what things cost, each figure with its conditions."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import click
+
+from .output import emit, json_option, reports_errors
+
+# Importing py-evm takes a second, so the command imports it itself; that it is there at all is
+# looked up here, where the command line knows which extra to name.
+for _module in ("eth", "web3"):
+    if find_spec(_module) is None:
+        raise ModuleNotFoundError(f"No module named {_module!r}", name=_module)
+
+
+@click.group(epilog="Example: farthing bench gas")
+def bench() -> None:
+    """Measure what things cost; each figure comes with its conditions."""
+
+
+@bench.command()
+@json_option
+@reports_errors
+def gas(*, as_json: bool) -> None:
+    r"""Deploy to a devnet in this process, do every operation, and say what each used.
+
+    Gas is the whole transaction's, intrinsic gas and calldata included, divided by `per`, the
+    things that it does, and rounded up. Each effect is looked up on the chain afterwards; exit
+    code 1 if one is missing. Takes some seconds and gives the same figures each time.
+
+    \b
+    Example:
+      farthing bench gas --json
+    """
+    from ..devnet.bench.gas import measure_gas  # noqa: PLC0415 - py-evm and web3 take a second each
+
+    report = measure_gas().record()
+    emit(report if as_json else report["rows"], as_json=as_json)

@@ -1,0 +1,1 @@
+"""Benchmarks: what things cost, each figure with its conditions."""

@@ -1,0 +1,123 @@
+"""Opens channels: what wallets propose, gathered into few transactions, and what operators ask.
+
+Rule: one opening at a time, and none before everything that the chain holds is known; a second
+channel for the same wallet would lock a second deposit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from ..channels.errors import ChainError, LocalError
+from ..channels.ids import Address
+from .chain import Mined, OpenRow
+from .config import HubConfig
+from .desk import ChainDesk
+from .engine import Engine
+from .follower import Follower
+
+OPEN_ROWS_MAX = 100
+"""Channels opened in one transaction: well under a block's gas at 40,000 each."""
+GATHER_SECONDS = 0.5
+"""How long wallets that join at the same time are gathered into one transaction."""
+
+log = logging.getLogger("farthing.hub")
+
+
+class NoRoom(LocalError):
+    """More channels than the hub is configured for."""
+
+    code = "hub-full"
+    remedy = "close some, or raise channels_max in the hub's configuration"
+
+    def __init__(self, asked: int, room: int) -> None:
+        super().__init__(f"{asked} more channels are asked for and there is room for {room}")
+        self.asked = asked
+        self.room = room
+
+
+class Opener:
+    """The hub's way to new channels, always with the hub as party A."""
+
+    def __init__(
+        self,
+        config: HubConfig,
+        desk: ChainDesk,
+        follower: Follower,
+        engine: Engine,
+        *,
+        account: Address,
+        signer: Address,
+    ) -> None:
+        self._config = config
+        self._desk = desk
+        self._follower = follower
+        self._engine = engine
+        self._account = account
+        self._signer = signer
+        self._turn = trio.Lock()
+
+    async def run(self) -> None:
+        """Open what wallets propose, until cancelled."""
+        while True:
+            await trio.sleep(GATHER_SECONDS)
+            if self._engine.proposed(1):
+                await self._open_proposed()
+
+    async def _open_proposed(self) -> None:
+        async with self._turn:
+            rows: list[OpenRow] = []
+            try:
+                await self._follower.catch_up()
+                rows = self._engine.proposed(OPEN_ROWS_MAX)
+                if not rows:
+                    return  # an operator has opened them meanwhile
+                opened = {
+                    (one.terms.account_b, one.terms.signer_b)
+                    for one in (await self._open(rows)).opened
+                }
+            except ChainError as error:
+                log.warning("%s", error)
+                rows = rows or self._engine.proposed(OPEN_ROWS_MAX)
+                # "not-now" makes a wallet ask again; what the chain said is for the operator.
+                refusal = ("not-now", "the hub cannot open a channel now", "try again later")
+                self._engine.decide_proposals(rows, dict.fromkeys(rows, refusal))
+                return
+            text = "the contract refused this channel"
+            refusal = ("channel-refused", text, "ask the agency: are account and signer members?")
+            failed = [row for row in rows if (row.account_b, row.signer_b) not in opened]
+            self._engine.decide_proposals(rows, dict.fromkeys(failed, refusal))
+
+    async def open(self, rows: Sequence[OpenRow]) -> tuple[int, int]:
+        """Open channels that an operator asks for, unless they are open already.
+
+        Returns how many opened, and how many were open. Raises `NoRoom`, `ChainError`.
+        """
+        async with self._turn:
+            await self._follower.catch_up()
+            missing = [row for row in rows if not self._engine.has_open_channel(row)]
+            room = self._engine.room()
+            if len(missing) > room:
+                raise NoRoom(len(missing), room)
+            opened = len((await self._open(missing)).opened) if missing else 0
+            return opened, len(rows) - len(missing)
+
+    async def _open(self, rows: Sequence[OpenRow]) -> Mined:
+        config = self._config
+        mined = await self._desk.send(
+            lambda chain: chain.open_many(
+                rows,
+                account=self._account,
+                signer=self._signer,
+                challenge_seconds=config.challenge_seconds,
+                challenge_blocks=config.challenge_blocks,
+                deposit_ucent=config.deposit_ucent,
+            )
+        )
+        log.info("opened %d of %d channels, gas %d", len(mined.opened), len(rows), mined.gas_used)
+        # No timeout: what is opened must be known before anything else is.
+        await self._follower.wait_block(mined.block)
+        return mined

@@ -1,0 +1,355 @@
+"""Two cores joined by a wire in memory: the shell that the driver is, without I/O, step by step.
+
+Rule: what a core decides is in memory until `commit`, which makes it durable and then speaks.
+A crash loses everything since the last commit, and every message that has not arrived.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from farthing.channels.client.ledger import RECEIVED, SENT, StoredPayment
+from farthing.channels.client.records import channel_from_record, channel_to_record
+from farthing.channels.eip712 import close_digest
+from farthing.channels.errors import PeerError
+from farthing.channels.events import (
+    AskedPay,
+    CloseSigned,
+    CloseVerified,
+    Disconnect,
+    Effect,
+    Elapsed,
+    Event,
+    Linked,
+    ObservedChannel,
+    Received,
+    RecognisedOwn,
+    RecogniseOwn,
+    RecordReceived,
+    RecordSent,
+    Send,
+    SendStored,
+    SignClose,
+    Signed,
+    SignVoucher,
+    SubmitClose,
+    TellAcknowledged,
+    TellReceived,
+    TellStopped,
+    Unlinked,
+    Unverifiable,
+    Verified,
+    VerifyClose,
+    VerifyVoucher,
+)
+from farthing.channels.ids import ChannelId
+from farthing.channels.messages import Error, Update, decode_message, encode_message
+from farthing.channels.signing import BadSignature, sign_voucher, verify_digest, verify_voucher
+from farthing.channels.state import (
+    ChainStatus,
+    ChainView,
+    Channel,
+    CloseTerms,
+    Moment,
+    SignedClose,
+)
+from farthing.channels.terms import Side
+from farthing.channels.transition import step
+from farthing.channels.voucher import LaneTotal, Payment, UnverifiedVoucher
+
+from .people import CHANNEL, NOW, SEPARATOR, SIGNERS, TERMS, payment, view
+
+RESENT_AT_ONCE = 3
+"""Stored payments in one update: few, so that a short lane is resent in several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """What outlives a crash: the channel's record and the payments of both lanes."""
+
+    record: str
+    payments: tuple[tuple[StoredPayment, ...], tuple[StoredPayment, ...]] = ((), ())
+
+    def load(self) -> Channel:
+        """The channel as after a boot."""
+
+        def unacknowledged(_: ChannelId, acknowledged_nonce: int) -> tuple[LaneTotal, ...]:
+            totals = (stored.total for stored in self.payments[SENT])
+            return tuple(total for total in totals if total.nonce > acknowledged_nonce)
+
+        return channel_from_record(json.loads(self.record), unacknowledged)
+
+
+@dataclass(slots=True, kw_only=True)
+class Party:
+    """One side: its core, what it has committed, and what it has told and submitted."""
+
+    side: Side
+    moment: Callable[[], Moment]
+    state: Channel
+    durable: Durable
+    out: deque[bytes] = field(default_factory=deque)
+    hangs_up: bool = False
+    told: list[int] = field(default_factory=list)
+    heard: list[Error] = field(default_factory=list)
+    submitted: list[SignedClose] = field(default_factory=list)
+    _written: tuple[list[StoredPayment], list[StoredPayment]] = field(
+        default_factory=lambda: ([], [])
+    )
+    _waiting: list[tuple[Channel, Effect]] = field(default_factory=list)
+
+    def feed(self, event: Event) -> None:
+        """Apply one event in memory, questions of the core included."""
+        newest: list[UnverifiedVoucher] = []
+        self._apply(event, newest)
+        self._verify(newest)
+
+    def receive(self, payloads: Iterable[bytes]) -> None:
+        """Apply all messages of one read, checking only the newest signature."""
+        newest: list[UnverifiedVoucher] = []
+        try:
+            for payload in payloads:
+                message = decode_message(payload)
+                if isinstance(message, Error):
+                    self.heard.append(message)
+                    continue
+                if not isinstance(message, Update):
+                    self._verify(newest)
+                self._apply(Received(message=message), newest)  # type: ignore[arg-type]
+        finally:
+            self._verify(newest)
+
+    def _verify(self, newest: list[UnverifiedVoucher]) -> None:
+        if not newest:
+            return
+        try:
+            checked = verify_voucher(SEPARATOR, newest[-1], SIGNERS[self.side.other].address)
+        except BadSignature:
+            self.feed(Unverifiable())
+        else:
+            self.feed(Verified(voucher=checked))
+        newest.clear()
+
+    def _apply(self, event: Event, newest: list[UnverifiedVoucher]) -> None:
+        result = step(self.state, event, self.moment())
+        self.state = result.state
+        for effect in result.effects:
+            self._follow(effect, newest)
+
+    def _follow(self, effect: Effect, newest: list[UnverifiedVoucher]) -> None:
+        signer, peer = SIGNERS[self.side], SIGNERS[self.side.other]
+        match effect:
+            case SignVoucher(total=total):
+                self._apply(Signed(voucher=self._sign(total)), newest)
+            case VerifyVoucher(voucher=unverified):
+                newest.append(unverified)
+            case RecogniseOwn(voucher=unverified):
+                own = verify_voucher(SEPARATOR, unverified, signer.address)
+                self._apply(RecognisedOwn(voucher=own), newest)
+            case SignClose(terms=close):
+                signature = signer.sign_digest(digest_of(close))
+                self._apply(CloseSigned(terms=close, signature=signature), newest)
+            case VerifyClose(terms=close, signature=signature):
+                verify_digest(digest_of(close), signature, peer.address)
+                self._apply(CloseVerified(terms=close, signature=signature), newest)
+            case RecordSent(payments=payments, totals=totals):
+                self._written[SENT].extend(stored(payments, totals))
+            case RecordReceived(payments=payments, totals=totals):
+                self._written[RECEIVED].extend(stored(payments, totals))
+            case _:
+                self._waiting.append((self.state, effect))
+
+    def _sign(self, total: LaneTotal) -> Any:
+        payer = self.state.our_account
+        return sign_voucher(
+            SEPARATOR, SIGNERS[self.side], channel=CHANNEL, payer=payer, total=total
+        )
+
+    def commit(self) -> None:
+        """Make durable what was decided, then carry out what follows from it."""
+        sent, received = self.durable.payments
+        self.durable = Durable(
+            record=json.dumps(channel_to_record(self.state)),
+            payments=((*sent, *self._written[SENT]), (*received, *self._written[RECEIVED])),
+        )
+        self._written = ([], [])
+        waiting, self._waiting = self._waiting, []
+        for state, effect in waiting:
+            self._carry_out(state, effect)
+
+    def _carry_out(self, state: Channel, effect: Effect) -> None:
+        match effect:
+            case Send(message=message):
+                self.out.append(encode_message(message))
+            case SendStored(first_nonce=first_nonce):
+                self._send_stored(first_nonce, state.sent.total.nonce)
+            case SubmitClose(close=close):
+                self.submitted.append(close)
+            case TellReceived(first_nonce=first_nonce, payments=payments):
+                self.told.extend(range(first_nonce, first_nonce + len(payments)))
+            case Disconnect():
+                self.hangs_up = True
+            case TellAcknowledged() | TellStopped():
+                pass  # what they tell is read from the state
+            case _:
+                raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+
+    def _send_stored(self, first_nonce: int, last_nonce: int) -> None:
+        lane = [
+            one
+            for one in self.durable.payments[SENT]
+            if first_nonce <= one.total.nonce <= last_nonce
+        ]
+        for start in range(0, len(lane), RESENT_AT_ONCE):
+            chunk = lane[start : start + RESENT_AT_ONCE]
+            update = Update(
+                channel=CHANNEL,
+                first_nonce=chunk[0].total.nonce,
+                signature=self._sign(chunk[-1].total).signature,
+                payments=tuple(one.payment for one in chunk),
+            )
+            self.out.append(encode_message(update))
+
+    def crash(self, durable: Durable | None = None) -> None:
+        """Lose the memory; boot from what is durable, or from a backup of it."""
+        self.durable = durable or self.durable
+        self.state = self.durable.load()
+        self._written = ([], [])
+        self._waiting = []
+        self.out.clear()
+
+
+def digest_of(close: CloseTerms) -> bytes:
+    """What both signers sign to close."""
+    return close_digest(
+        SEPARATOR,
+        channel=CHANNEL,
+        transferred_a_ucent=close.transferred_a_ucent,
+        transferred_b_ucent=close.transferred_b_ucent,
+        expires=close.expires,
+    )
+
+
+def stored(payments: tuple[Payment, ...], totals: tuple[LaneTotal, ...]) -> Iterable[StoredPayment]:
+    """Payments with their totals, as a ledger keeps them."""
+    return (
+        StoredPayment(payment=one, total=total) for one, total in zip(payments, totals, strict=True)
+    )
+
+
+class World:
+    """Two parties, the wire between them, one clock, and a chain that has their channel."""
+
+    def __init__(self, deposit_a: int, deposit_b: int) -> None:
+        self.now = NOW
+        self.view_age_seconds = 0
+        self.view = view(deposit_ucent=(deposit_a, deposit_b))
+        self.connected = False
+        self.quarrels: list[PeerError] = []
+        self.a, self.b = (self._party(side) for side in Side)
+        self._salt = 0
+
+    def _party(self, side: Side) -> Party:
+        state = Channel(id=CHANNEL, terms=TERMS, side=side, chain=self.view)
+        durable = Durable(record=json.dumps(channel_to_record(state)))
+        return Party(side=side, moment=self.moment, state=state, durable=durable)
+
+    def moment(self) -> Moment:
+        """Now, with a view of the chain that is as old as the world says."""
+        head = self.now - self.view_age_seconds
+        return Moment(now=self.now, head_block=self.view.block, head_timestamp=head, head_seen=head)
+
+    @property
+    def parties(self) -> tuple[Party, Party]:
+        """Both, A first."""
+        return self.a, self.b
+
+    def other(self, party: Party) -> Party:
+        """The one at the other end."""
+        return self.b if party is self.a else self.a
+
+    def connect(self) -> None:
+        """Connect the two; each then shows its newest vouchers."""
+        self.disconnect()
+        self.connected = True
+        for party in self.parties:
+            if party.state.stopped is None:
+                party.feed(Linked())
+
+    def disconnect(self) -> None:
+        """Cut the wire; what is under way is lost."""
+        self.connected = False
+        for party in self.parties:
+            party.commit()
+            party.out.clear()
+            party.hangs_up = False
+            party.feed(Unlinked())
+
+    def crash(self, party: Party, durable: Durable | None = None) -> None:
+        """Kill a party; the other end notices, and the party boots again."""
+        party.crash(durable)
+        self.disconnect()
+
+    def deliver(self, party: Party, count: int) -> int:
+        """Let a party read that many of the messages sent to it; how many there were."""
+        sender = self.other(party)
+        read = [sender.out.popleft() for _ in range(min(count, len(sender.out)))]
+        try:
+            party.receive(read)
+        except PeerError as error:
+            self.quarrels.append(error)
+            party.hangs_up = True
+        return len(read)
+
+    def commit(self, party: Party) -> None:
+        """Let a party's commit end; it may hang up then."""
+        party.commit()
+        if party.hangs_up or not self.connected:
+            self.disconnect()
+
+    def run(self) -> None:
+        """Connect where needed, and go on until nobody has anything to say."""
+        if not self.connected:
+            self.connect()
+        for _ in range(100):
+            for party in self.parties:
+                self.commit(party)
+            if not self.connected:
+                return
+            if not sum(self.deliver(party, 100) for party in self.parties):
+                return
+        raise AssertionError("the two never fall silent")
+
+    def pay(self, party: Party, *amounts: int) -> None:
+        """Let a party order payments; each has a reference of its own."""
+        payments = []
+        for amount in amounts:
+            self._salt += 1
+            payments.append(payment(amount, number=self._salt))
+        party.feed(AskedPay(payments=tuple(payments)))
+
+    def tick(self, seconds: int = 1) -> None:
+        """Let time pass and a block be confirmed; both see it, however old their view was."""
+        self.now += seconds
+        self.view_age_seconds = 0
+        self.observe(replace(self.view, block=self.view.block + 1, timestamp=self.now))
+
+    def observe(self, seen: ChainView) -> None:
+        """Let both see what the chain says."""
+        self.view = seen
+        for party in self.parties:
+            party.feed(ObservedChannel(view=seen))
+            party.feed(Elapsed())
+
+    def mine(self, close: SignedClose) -> None:
+        """Let the chain take a close, as the contract would."""
+        if self.view.status is not ChainStatus.OPEN or self.now > close.terms.expires:
+            return
+        if close.theirs is None:
+            raise AssertionError("a close with one signature was submitted")
+        totals = (close.terms.transferred_a_ucent, close.terms.transferred_b_ucent)
+        block = self.view.block + 1
+        closed = replace(self.view, block=block, status=ChainStatus.CLOSED, settled_ucent=totals)
+        self.observe(closed)

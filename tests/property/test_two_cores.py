@@ -1,0 +1,342 @@
+"""Two cores on one wire: whatever is lost and whoever crashes, both agree on every payment."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from farthing.channels.client.ledger import RECEIVED, SENT
+from farthing.channels.errors import LocalError
+from farthing.channels.events import AskedClose
+from farthing.channels.messages import Reestablish, SignedTotal, encode_message
+from farthing.channels.refusals import InsufficientBalance
+from farthing.channels.signing import BadSignature
+from farthing.channels.state import OFFER_SECONDS, ChainStatus, Phase
+from farthing.channels.terms import Side
+
+from ..cores import Party, World
+from ..people import CHANNEL, TERMS
+
+STALE_SECONDS = TERMS.challenge_seconds // 4 + 1
+SIDES = st.sampled_from(Side)
+
+
+def agree(world: World) -> None:
+    """Both hold the same lanes, everything is acknowledged, nobody owns less than nothing."""
+    for payer, payee in (world.parties, world.parties[::-1]):
+        assert payer.state.sent.quiet
+        assert payer.state.sent.total == payee.state.received.total
+        assert payer.durable.payments[SENT] == payee.durable.payments[RECEIVED]
+        assert payer.state.our_balance_ucent() >= 0
+    total = sum(world.view.deposit_ucent)
+    assert sum(party.state.our_balance_ucent() for party in world.parties) == total
+
+
+def sound(world: World) -> None:
+    """What holds at every moment, under way or not."""
+    for payer, payee in (world.parties, world.parties[::-1]):
+        sent, received = payer.durable.payments[SENT], payee.durable.payments[RECEIVED]
+        # A payee holds only what its payer has stored, each payment once and in order.
+        assert received == sent[: len(received)]
+        assert [one.total.nonce for one in sent] == list(range(1, len(sent) + 1))
+        counted = sum(one.payment.amount_ucent for one in received)
+        kept = payee.durable.load().received.total
+        assert (kept.nonce, kept.transferred_ucent) == (len(received), counted)
+        # Acknowledged is durable at the payee, and told once.
+        assert payer.state.sent.acknowledged_nonce <= len(received)
+        assert payee.told == sorted(set(payee.told))
+        assert payee.told[-1:] <= [len(received)]
+        # Nobody promises, and nobody accepts, more than the payer owns.
+        assert payer.state.our_balance_ucent() >= 0
+        assert payee.state.peer_balance_ucent(kept.transferred_ucent) >= 0
+    assert world.quarrels == []
+    assert all(party.state.stopped is None for party in world.parties)
+
+
+class TwoCores(RuleBasedStateMachine):
+    """Honest parties on a bad wire, with crashes, stale views and closes that may not be mined."""
+
+    @initialize(deposit_a=st.integers(0, 60), deposit_b=st.integers(0, 60))
+    def open(self, deposit_a: int, deposit_b: int) -> None:
+        self.world = World(deposit_a, deposit_b)
+        self.world.connect()
+
+    def party(self, side: Side) -> Party:
+        return self.world.parties[side]
+
+    @rule(side=SIDES, amounts=st.lists(st.integers(1, 25), min_size=1, max_size=3))
+    def pay(self, side: Side, amounts: list[int]) -> None:
+        party = self.party(side)
+        before = party.state
+        try:
+            self.world.pay(party, *amounts)
+        except InsufficientBalance:
+            assert sum(amounts) > before.our_balance_ucent()
+        except LocalError:
+            assert before.phase is not Phase.LIVE
+            assert party.state == before
+
+    @rule(side=SIDES)
+    def commit(self, side: Side) -> None:
+        self.world.commit(self.party(side))
+
+    @rule(side=SIDES, count=st.integers(1, 4))
+    def deliver(self, side: Side, count: int) -> None:
+        self.world.deliver(self.party(side), count)
+
+    @rule()
+    def go_on_until_quiet(self) -> None:
+        self.world.run()
+
+    @rule()
+    def reconnect(self) -> None:
+        self.world.connect()
+
+    @rule(side=SIDES)
+    def crash(self, side: Side) -> None:
+        self.world.crash(self.party(side))
+
+    @rule()
+    def lose_sight_of_the_chain(self) -> None:
+        self.world.view_age_seconds = STALE_SECONDS
+
+    @rule(seconds=st.sampled_from([1, 20, OFFER_SECONDS + 1]))
+    def tick(self, seconds: int) -> None:
+        self.world.tick(seconds)
+
+    @rule(side=SIDES, amount=st.integers(1, 30))
+    @precondition(lambda self: self.world.view.status is ChainStatus.OPEN)
+    def top_up(self, side: Side, amount: int) -> None:
+        deposits = list(self.world.view.deposit_ucent)
+        deposits[side] += amount
+        self.world.view = replace(
+            self.world.view, deposit_ucent=(deposits[Side.A], deposits[Side.B])
+        )
+        self.world.tick()
+
+    @rule(side=SIDES)
+    def ask_to_close(self, side: Side) -> None:
+        party = self.party(side)
+        try:
+            party.feed(AskedClose())
+        except LocalError:
+            assert party.state.phase in (Phase.FROZEN, Phase.CLOSED)
+
+    @rule(side=SIDES)
+    def mine(self, side: Side) -> None:
+        for close in self.party(side).submitted:
+            self.world.mine(close)
+
+    @invariant()
+    def nothing_is_lost_and_nothing_counted_twice(self) -> None:
+        sound(self.world)
+
+    @invariant()
+    def a_close_that_was_mined_is_what_both_sides_hold(self) -> None:
+        if self.world.view.status is ChainStatus.CLOSED:
+            for party in self.world.parties:
+                assert party.state.totals_ab() == self.world.view.settled_ucent
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        for seconds in (1, OFFER_SECONDS + 1, 1):  # heals views, and what is frozen for nothing
+            world.tick(seconds)
+            world.run()
+        sound(world)
+        if world.view.status is ChainStatus.OPEN:
+            agree(world)
+
+
+def test_two_cores_agree_on_every_payment_whatever_happens_to_the_wire() -> None:
+    run_state_machine_as_test(TwoCores, settings=settings(stateful_step_count=40))
+
+
+# -- named scenarios ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> World:
+    """Two connected parties that own 1,000 µ¢ each."""
+    one = World(1000, 1000)
+    one.run()
+    return one
+
+
+def test_payments_flow_both_ways_and_are_acknowledged(world: World) -> None:
+    world.pay(world.a, 5, 6)
+    world.pay(world.b, 7)
+    world.run()
+    agree(world)
+    assert world.a.state.our_balance_ucent() == 996
+    assert (world.a.told, world.b.told) == ([1], [1, 2])
+
+
+def test_a_crash_before_the_commit_promises_nothing(world: World) -> None:
+    world.pay(world.a, 5)
+    world.crash(world.a)
+    world.run()
+    agree(world)
+    assert world.b.state.received.total.nonce == 0
+    assert world.a.state.our_balance_ucent() == 1000
+
+
+def test_a_crash_after_the_commit_and_before_the_first_byte_loses_nothing(world: World) -> None:
+    world.pay(world.a, 5)
+    world.a.commit()
+    world.crash(world.a)
+    world.run()
+    agree(world)
+    assert world.b.state.received.total.transferred_ucent == 5
+
+
+def test_a_payee_that_crashes_before_its_commit_has_acknowledged_nothing(world: World) -> None:
+    world.pay(world.a, 5)
+    world.a.commit()
+    world.deliver(world.b, 10)
+    assert world.b.state.received.total.transferred_ucent == 5
+    world.crash(world.b)
+    assert world.b.state.received.total.transferred_ucent == 0
+    assert world.a.state.sent.acknowledged_nonce == 0
+    world.run()
+    agree(world)
+    assert world.b.told == [1]
+
+
+def test_a_lost_acknowledgement_is_made_up_for_on_the_next_connection(world: World) -> None:
+    world.pay(world.a, 5)
+    world.a.commit()
+    world.deliver(world.b, 10)
+    world.b.commit()
+    world.connect()
+    assert world.a.state.sent.acknowledged_nonce == 0
+    world.run()
+    agree(world)
+    assert world.b.told == [1]
+
+
+def test_a_long_lane_is_resent_in_several_updates(world: World) -> None:
+    for _ in range(20):
+        world.pay(world.a, 1)
+    world.a.commit()
+    world.connect()
+    world.run()
+    agree(world)
+    assert world.b.state.received.total.nonce == 20
+
+
+def test_a_payee_with_a_stale_view_refuses_and_takes_everything_once_it_sees_again(
+    world: World,
+) -> None:
+    world.view_age_seconds = STALE_SECONDS
+    for amount in (5, 6, 7):  # the later ones are under way when the first one is refused
+        world.pay(world.a, amount)
+        world.a.commit()
+        world.deliver(world.b, 10)
+        world.b.commit()
+    world.run()
+    assert world.b.state.received.total.nonce == 0
+    assert [error.code for error in world.a.heard] == ["stale-view"]
+    assert world.connected
+    world.tick()
+    world.run()
+    agree(world)
+    assert world.quarrels == []
+
+
+def test_a_payer_that_sees_a_deposit_first_is_refused_until_the_payee_sees_it_too(
+    world: World,
+) -> None:
+    seen = replace(world.view, block=101, deposit_ucent=(5000, 1000))
+    world.a.state = replace(world.a.state, chain=seen)
+    world.pay(world.a, 4000)
+    world.run()
+    assert [error.code for error in world.a.heard] == ["insufficient-balance"]
+    world.observe(seen)
+    world.run()
+    agree(world)
+    assert world.b.state.our_balance_ucent() == 5000
+
+
+def test_a_payer_restored_from_a_backup_adopts_what_the_payee_holds(world: World) -> None:
+    world.pay(world.a, 5)
+    world.run()
+    backup = world.a.durable
+    world.pay(world.a, 6, 7)
+    world.run()
+    newest = world.a.state.sent.total
+    world.crash(world.a, backup)
+    assert world.a.state.sent.total.nonce == 1
+    world.run()
+    assert world.a.state.sent.total == newest == world.b.state.received.total
+    world.pay(world.a, 8)
+    world.run()
+    assert world.b.state.received.total.transferred_ucent == 26
+    assert world.b.told == [1, 2, 3, 4]
+
+
+def test_a_payee_restored_from_a_backup_is_paid_again_what_it_forgot(world: World) -> None:
+    world.pay(world.a, 5)
+    world.run()
+    backup = world.b.durable
+    world.pay(world.a, 6, 7)
+    world.run()
+    world.crash(world.b, backup)
+    assert world.b.state.received.total.nonce == 1
+    world.run()
+    agree(world)
+
+
+def test_a_running_payer_whose_clone_has_paid_stops_and_pays_no_more(world: World) -> None:
+    clone = world.a.durable
+    world.pay(world.a, 5)
+    world.run()
+    original, memory = world.a.durable, world.a.state
+    world.crash(world.a, clone)
+    world.run()  # the clone adopts what the payee holds, and goes on
+    world.pay(world.a, 6)
+    world.run()
+    world.a.durable, world.a.state = original, memory  # and the original never stopped running
+    world.connect()
+    world.run()
+    assert world.a.state.phase is Phase.STOPPED
+    with pytest.raises(LocalError, match="stopped"):
+        world.pay(world.a, 1)
+    assert world.b.heard[-1].code == "channel-stopped"
+
+
+def test_a_payer_stops_when_its_clone_has_paid_something_else_under_the_same_number(
+    world: World,
+) -> None:
+    clone = world.a.durable
+    world.pay(world.a, 5)
+    world.run()
+    world.crash(world.a, clone)
+    world.a.state = replace(world.a.state, fresh_boot=False)  # it runs on, unaware of the other
+    world.connect()
+    world.run()
+    assert world.a.state.phase is Phase.STOPPED
+
+
+def test_a_lie_about_our_own_lane_ends_the_connection_and_not_the_channel(world: World) -> None:
+    world.pay(world.a, 5)
+    world.run()
+    held = world.b.state.received.voucher
+    assert held is not None
+    more = replace(held.total, transferred_ucent=held.total.transferred_ucent + 1)
+    lie = SignedTotal(total=more, conditions=held.conditions, signature=held.signature)
+    shown = Reestablish(channel=CHANNEL, sent=None, received=lie)
+    world.b.out.append(encode_message(shown))
+    world.deliver(world.a, 1)
+    assert isinstance(world.quarrels.pop(), BadSignature)
+    assert world.a.state.phase is Phase.LIVE

@@ -1,0 +1,204 @@
+"""A wallet's folder: its settings, its modes, and who may hold it."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from farthing.channels.client.folder import (
+    Folder,
+    FolderExists,
+    FolderUnusable,
+    HubAddress,
+    MalformedSettings,
+    NotLoopback,
+    Policy,
+    Settings,
+    WalletInUse,
+    create_folder,
+    parse_hub_address,
+    write_settings,
+)
+from farthing.channels.client.keystore import address, unlock
+from farthing.channels.deployment import Deployment, MalformedDeployment
+from farthing.channels.hashing import keccak256
+from farthing.channels.ids import Address, ChecksumMismatch, MalformedHex
+
+HUB_SIGNER = Address(keccak256(b"hub")[12:])
+DEPLOYMENT = Deployment(
+    chain_id=7,
+    genesis_hash=bytes(32),
+    block=1,
+    city_credit=Address(keccak256(b"token")[12:]),
+    member_registry=Address(keccak256(b"registry")[12:]),
+    payment_channels=Address(keccak256(b"channels")[12:]),
+    deployment=keccak256(b"deployment"),
+)
+
+
+def settings(account: Address) -> Settings:
+    return Settings(
+        hub=HubAddress(host="127.0.0.1", port=7171),
+        hub_signer=HUB_SIGNER,
+        rpc_url="http://127.0.0.1:8545",
+        account=account,
+        deployment=DEPLOYMENT,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return create_folder(tmp_path / "alice", "password", settings)
+
+
+def test_a_new_folder_holds_a_key_and_its_settings_for_its_owner_alone(folder: Folder) -> None:
+    signer = unlock(folder.keystore_file, "password")
+    assert folder.settings() == settings(signer.address)
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    for file in folder.path.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_given_key_is_kept(tmp_path: Path) -> None:
+    made = create_folder(tmp_path / "bob", "password", settings, key=keccak256(b"bob"))
+    assert address(made.keystore_file) == made.settings().account
+
+
+def test_a_wallet_is_never_made_over_another(folder: Folder) -> None:
+    before = {file.name: file.read_bytes() for file in folder.path.iterdir()}
+    with pytest.raises(FolderExists):
+        create_folder(folder.path, "password", settings)
+    assert {file.name: file.read_bytes() for file in folder.path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderUnusable, match="cannot be made"):
+        create_folder(tmp_path / "file" / "alice", "password", settings)
+
+
+def test_settings_that_cannot_be_written_are_named(folder: Folder) -> None:
+    with pytest.raises(FolderUnusable, match="cannot be written"):
+        write_settings(Folder(path=folder.path / "nowhere"), folder.settings())
+
+
+def test_settings_survive_being_written(folder: Folder) -> None:
+    policy = Policy(challenge_seconds_min=1000, confirmations=3)
+    changed = Settings(
+        hub=HubAddress(host="::1", port=1),
+        hub_signer=HUB_SIGNER,
+        rpc_url="https://rpc.example/key",
+        account=HUB_SIGNER,
+        deployment=DEPLOYMENT,
+        policy=policy,
+    )
+    write_settings(folder, changed)
+    assert folder.settings() == changed
+    assert Settings.from_json(changed.to_json()) == changed
+
+
+def changed(folder: Folder, **values: object) -> str:
+    return json.dumps({**json.loads(folder.settings_file.read_text()), **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "what"),
+    [
+        ({"version": 2}, MalformedSettings, "'version'"),
+        ({"hub": "127.0.0.1"}, MalformedSettings, "'hub'"),
+        ({"hub": 7}, MalformedSettings, "'hub'"),
+        ({"hub": "hub.example:7171"}, NotLoopback, "hub.example"),
+        ({"hub_signer": "0x00"}, MalformedHex, "address"),
+        ({"account": "0x" + "aB" * 20}, ChecksumMismatch, "checksum"),
+        ({"rpc": ""}, MalformedSettings, "'rpc'"),
+        ({"deployment": {}}, MalformedDeployment, "version"),
+        ({"policy": {"patience": 1}}, MalformedSettings, "'policy'"),
+        ({"policy": []}, MalformedSettings, "'policy'"),
+        ({"policy": {"challenge_seconds_min": 1}}, MalformedSettings, "challenge_seconds_min"),
+        ({"policy": {"challenge_seconds_max": 10**9}}, MalformedSettings, "seconds_max"),
+        ({"policy": {"challenge_blocks_min": "10"}}, MalformedSettings, "challenge_blocks_min"),
+        ({"policy": {"confirmations": -1}}, MalformedSettings, "confirmations"),
+        ({"policy": {"confirmations": True}}, MalformedSettings, "confirmations"),
+        ({"colour": "blue"}, MalformedSettings, "'colour'"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    folder: Folder, values: dict[str, object], error: type[Exception], what: str
+) -> None:
+    folder.settings_file.write_text(changed(folder, **values))
+    with pytest.raises(error, match=what):
+        folder.settings()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 30_000, b"\xff", b" " * (1 << 17)])
+def test_a_settings_file_that_is_none_is_refused(folder: Folder, content: bytes) -> None:
+    folder.settings_file.write_bytes(content)
+    with pytest.raises((MalformedSettings, FolderUnusable)):
+        folder.settings()
+
+
+def test_a_folder_without_a_wallet_says_how_to_make_one(tmp_path: Path) -> None:
+    folder = Folder(path=tmp_path / "nobody")
+    with pytest.raises(FolderUnusable, match="farthing wallet init"):
+        folder.settings()
+    with pytest.raises(FolderUnusable), folder.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:7171", "127.0.0.1", 7171),
+        ("localhost:1", "127.0.0.1", 1),
+        ("[::1]:65535", "::1", 65535),
+    ],
+)
+def test_a_hubs_address_is_read_and_written(text: str, host: str, port: int) -> None:
+    read = parse_hub_address(text)
+    assert (read.host, read.port) == (host, port)
+    assert parse_hub_address(str(read)) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "127.0.0.1", "127.0.0.1:", ":7171", "127.0.0.1:0", "127.0.0.1:65536", "a:b"]
+)
+def test_an_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(MalformedSettings, match="HOST:PORT"):
+        parse_hub_address(text)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1:1", "hub.example:1", "[2001:db8::1]:1", "0.0.0.0:1"])
+def test_a_hub_elsewhere_is_refused_until_there_is_tls(text: str) -> None:
+    with pytest.raises(NotLoopback, match="TLS"):
+        parse_hub_address(text)
+
+
+HOLD = """
+import sys, pathlib
+from farthing.channels.client.folder import Folder
+with Folder(path=pathlib.Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_another_process_keeps_the_folder_until_it_ends(folder: Folder) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(WalletInUse) as caught, folder.locked():
+            pass
+        assert caught.value.holder == str(holder.pid)
+        holder.stdin.close()
+    with folder.locked():
+        pass
