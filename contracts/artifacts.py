@@ -11,7 +11,7 @@ from ..channels.errors import LocalError
 NAMES = ("city_credit", "member_registry", "payment_channels")
 
 
-class UnknownArtifactError(LocalError):
+class UnknownArtifact(LocalError):
     """No compiled contract of that name is shipped."""
 
     code: ClassVar[str] = "unknown-artifact"
@@ -22,7 +22,7 @@ class UnknownArtifactError(LocalError):
         super().__init__(f"no contract is called {name!r}")
 
 
-class CodeDiffersError(LocalError):
+class CodeDiffers(LocalError):
     """Code found on the chain is not that of the contract it was taken for."""
 
     code: ClassVar[str] = "code-differs"
@@ -59,18 +59,18 @@ class Artifact:
     def immutables(self, code: bytes) -> bytes:
         """Return the immutables of deployed code: one 32-byte word each, in order of declaration.
 
-        Raises CodeDiffersError where the code is not this contract's.
+        Raises CodeDiffers where the code is not this contract's.
         """
         if not self.runtime_matches(code):
-            raise CodeDiffersError(name=self.name, code_bytes=len(code))
+            raise CodeDiffers(name=self.name, code_bytes=len(code))
         return code[len(self.runtime_bytecode) :]
 
 
 @cache
 def load(name: str) -> Artifact:
-    """Return a shipped contract by name; raises UnknownArtifactError for any other name."""
+    """Return a shipped contract by name; raises UnknownArtifact for any other name."""
     if name not in NAMES:
-        raise UnknownArtifactError(name=name)
+        raise UnknownArtifact(name=name)
     text = (resources.files(__package__) / "artifacts" / f"{name}.json").read_text(encoding="utf-8")
     fields: dict[str, Any] = json.loads(text)
     return Artifact(

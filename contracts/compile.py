@@ -24,7 +24,7 @@ EVM_VERSION = "cancun"
 COMPILER = "0.4.3"
 
 
-class WrongCompilerError(LocalError):
+class WrongCompiler(LocalError):
     """The installed Vyper is not the one whose bytecode is committed."""
 
     code: ClassVar[str] = "wrong-compiler"
@@ -35,7 +35,7 @@ class WrongCompilerError(LocalError):
         super().__init__(f"vyper {found} is installed")
 
 
-class WrongPragmaError(LocalError):
+class WrongPragma(LocalError):
     """A contract does not ask for the EVM version all of them are compiled for."""
 
     code: ClassVar[str] = "wrong-pragma"
@@ -50,18 +50,18 @@ class WrongPragmaError(LocalError):
 def artifact_text(name: str, source: str) -> str:
     """Return the artifact of one contract as JSON text, byte for byte the same each time.
 
-    Raises WrongCompilerError, WrongPragmaError, or Vyper's own exception where the source does not
+    Raises WrongCompiler, WrongPragma, or Vyper's own exception where the source does not
     compile.
     """
     if vyper.__version__ != COMPILER:
-        raise WrongCompilerError(found=vyper.__version__)
+        raise WrongCompiler(found=vyper.__version__)
     path = Path(f"{name}.vy")
     data = CompilerData(
         FileInput(contents=source, source_id=-1, path=path, resolved_path=path),
         FilesystemInputBundle([FOLDER]),
     )
     if data.settings.evm_version != EVM_VERSION:
-        raise WrongPragmaError(name=name, found=data.settings.evm_version)
+        raise WrongPragma(name=name, found=data.settings.evm_version)
     artifact = {
         "name": name,
         "compiler": COMPILER,

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..state import ChainStatus, Channel
 from .follower import Funds
+from .ledger import SENT, Ledger
 from .payments import PaymentAsk, RequestState
+from .results import chain_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,18 @@ class Balance:
     def record(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def unacknowledged_ucent(ledger: Ledger, channels: Iterable[Channel]) -> int:
+    """What we have paid on channels that are not closed and the hub has not acknowledged."""
+    return sum(
+        stored.payment.amount_ucent
+        for channel in channels
+        if chain_status(channel) is not ChainStatus.CLOSED
+        for stored in ledger.payments(
+            channel.id, SENT, first_nonce=channel.sent.acknowledged_nonce + 1
+        )
+    )
 
 
 def balance_of(

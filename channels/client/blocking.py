@@ -76,7 +76,7 @@ class Wallet:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        _: TracebackType | None,
     ) -> None:
         """Stop, and return when everything has ended; raises what ended the wallet before."""
         if self._token is not None and self._stop is not None and self._thread is not None:

@@ -51,6 +51,9 @@ CHANNELS_MAX: Final = 16
 NOT_CONFIRMED_SECONDS_MAX: Final = 120
 """How long an announced channel may be missing from the chain that we read."""
 
+PROPOSE_AFTER_SECONDS: Final = 0.5
+"""After connecting: a hub introduces the channels that exist at once."""
+
 PROPOSE_AGAIN_SECONDS: Final = 2.0
 """After an answer that another try may change."""
 
@@ -185,6 +188,7 @@ class Connection:
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
+            self._propose_at = trio.current_time() + PROPOSE_AFTER_SECONDS
             self.trouble = None
             self._set(LinkState.CONNECTED)
             self._notices.tell("connected", f"connected to the hub at {self._settings.hub}")
@@ -258,10 +262,16 @@ class Connection:
         except UnsafeTerms as error:
             self._notices.tell("terms-refused", str(error), code=error.code)
             return
+        for ended in [c for c in self._announced if self._has_ended(c)]:
+            del self._announced[ended]
         if len(self._announced) >= CHANNELS_MAX:
             raise OutOfTurn(f"the hub announces more than {CHANNELS_MAX} channels")
         self._announced.setdefault(channel, _Announced(terms=terms, since=trio.current_time()))
         self._pulse.beat()
+
+    def _has_ended(self, channel: ChannelId) -> bool:
+        held = self._driver.channels.get(channel)
+        return held is not None and held.phase is Phase.CLOSED
 
     def _on_error(self, message: Error) -> None:
         self._notices.tell(
@@ -351,7 +361,8 @@ class Connection:
         """Ask for a channel if somebody waits for one and there is none."""
         if self._wire is None or not self.joining or self._proposed:
             return
-        if self.refusal is not None or self._announced or self.held() is not None:
+        being_checked = self._announced.keys() - self._driver.channels.keys()
+        if self.refusal is not None or being_checked or self.held() is not None:
             return
         if trio.current_time() < self._propose_at:
             return  # the follower's polls wake us again

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .balance import Balance, balance_of
+from .balance import Balance, balance_of, unacknowledged_ucent
 from .exports import receipt_lines
 from .folder import Folder
-from .ledger import SENT, Ledger
+from .ledger import Ledger
 from .payments import load_requests
 from .results import channel_record
 from .schema import SCHEMA
@@ -30,13 +30,7 @@ class StoredWallet:
             channels,
             requests=load_requests(self._ledger),
             submissions_waiting=waiting,
-            sent_unacknowledged_ucent=sum(
-                stored.payment.amount_ucent
-                for channel in channels
-                for stored in self._ledger.payments(
-                    channel.id, SENT, first_nonce=channel.sent.acknowledged_nonce + 1
-                )
-            ),
+            sent_unacknowledged_ucent=unacknowledged_ucent(self._ledger, channels),
             funds=None,
         )
 

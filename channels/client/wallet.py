@@ -26,7 +26,7 @@ from ..senml import PackFormat, Record
 from ..signing import Signer
 from ..state import ChainStatus, Channel
 from . import keystore
-from .balance import Balance, balance_of
+from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
@@ -35,7 +35,7 @@ from .folder import Folder
 from .follower import Follower
 from .guard import Guard
 from .hearing import Hearing
-from .ledger import SENT, Ledger
+from .ledger import Ledger
 from .payments import PaymentAsk, Requests, usage_payment
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
@@ -255,16 +255,9 @@ class Wallet:
             self._driver.channels.values(),
             requests=self._requests.all(),
             submissions_waiting=self._submissions.waiting,
-            sent_unacknowledged_ucent=sum(self._unacknowledged(c) for c in self.channels()),
+            sent_unacknowledged_ucent=unacknowledged_ucent(self._ledger, self.channels()),
             funds=self._follower.funds,
         )
-
-    def _unacknowledged(self, channel: Channel) -> int:
-        if not channel.sent.unacknowledged:
-            return 0
-        first_nonce = channel.sent.acknowledged_nonce + 1
-        rows = self._ledger.payments(channel.id, SENT, first_nonce=first_nonce)
-        return sum(stored.payment.amount_ucent for stored in rows)
 
     def channels(self) -> list[Channel]:
         """Every channel that this wallet holds or held."""

@@ -8,7 +8,7 @@ from eth_utils.address import to_canonical_address
 
 import farthing.contracts
 from farthing.contracts import compile as compiler
-from farthing.contracts.artifacts import NAMES, CodeDiffersError, UnknownArtifactError, load
+from farthing.contracts.artifacts import NAMES, CodeDiffers, UnknownArtifact, load
 
 from .city import City
 
@@ -58,18 +58,18 @@ def test_other_code_does_not_match(city: City, spoilt: str) -> None:
     code = {"missing": b"", "shorter": code[:-1], "changed": b"\x00" + code[1:]}[spoilt]
     artifact = load("payment_channels")
     assert not artifact.runtime_matches(code)
-    with pytest.raises(CodeDiffersError, match=r"not those of payment_channels"):
+    with pytest.raises(CodeDiffers, match=r"not those of payment_channels"):
         artifact.immutables(code)
 
 
 def test_another_compiler_or_evm_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(compiler.WrongPragmaError, match="pragma evm-version cancun"):
+    with pytest.raises(compiler.WrongPragma, match="pragma evm-version cancun"):
         compiler.artifact_text("other", "# pragma version 0.4.3\n# pragma evm-version paris\n")
     monkeypatch.setattr(compiler, "COMPILER", "0.4.4")
-    with pytest.raises(compiler.WrongCompilerError, match=r"vyper 0\.4\.3 is installed"):
+    with pytest.raises(compiler.WrongCompiler, match=r"vyper 0\.4\.3 is installed"):
         compiler.artifact_text("city_credit", "")
 
 
 def test_an_unknown_artifact_is_named(city: City) -> None:
-    with pytest.raises(UnknownArtifactError, match=r"'receipt_log'.*city_credit"):
+    with pytest.raises(UnknownArtifact, match=r"'receipt_log'.*city_credit"):
         load("receipt_log")

@@ -20,6 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (follower, "RETRY_SECONDS_MAX"),
         (connection, "BACKOFF_SECONDS_MIN"),
         (connection, "BACKOFF_SECONDS_MAX"),
+        (connection, "PROPOSE_AFTER_SECONDS"),
         (connection, "PROPOSE_AGAIN_SECONDS"),
         (submissions, "RETRY_SECONDS_MIN"),
         (guard, "SETTLE_AGAIN_SECONDS"),

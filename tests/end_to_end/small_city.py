@@ -42,7 +42,7 @@ from farthing.channels.messages import (
 from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.senml import Record, parse, record_commitment
 from farthing.channels.signing import Signer
-from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, SignedClose
+from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, Phase, SignedClose
 from farthing.channels.terms import Side, Terms
 from farthing.channels.voucher import Payment, Voucher
 
@@ -94,7 +94,8 @@ class SmallChain:
         self.block += blocks
         self.timestamp += seconds
 
-    def open(self, terms: Terms = TERMS, deposit_ucent: int = DEPOSIT_UCENT) -> ChannelId:
+    def open(self, terms: Terms | None = None, deposit_ucent: int = DEPOSIT_UCENT) -> ChannelId:
+        terms = terms or replace(TERMS, sequence=len(self.terms) + 1)
         channel = DEPLOYMENT.channel_id(terms)
         self.terms[channel] = terms
         self._change(channel, status=ChainStatus.OPEN, deposit_ucent=(deposit_ucent, 0))
@@ -254,6 +255,10 @@ class SmallHub:
                 self._on_readings(wire, message)
             case ChannelProposal() if self.proposal_refusal is not None:
                 wire.send(self.proposal_refusal)
+            case ChannelProposal() if any(
+                v.status is not ChainStatus.CLOSED for v in self._views()
+            ):
+                return  # introduced when the connection began
             case ChannelProposal():
                 channel = self.chain.open()
                 self.hold(channel)
@@ -262,6 +267,9 @@ class SmallHub:
                 self.pay(message.amount_ucent, request=message.id)
             case _:
                 return
+
+    def _views(self) -> list[ChainView]:
+        return list(self.chain.channels.values())
 
     def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
         self.seen.append(message)
@@ -304,7 +312,7 @@ class SmallHub:
         request: bytes = bytes(16),
     ) -> int:
         """Pay on the only open channel; the nonce."""
-        channel = next(c.id for c in self.driver.channels.values() if c.sent.total.nonce >= 0)
+        channel = next(c.id for c in self.driver.channels.values() if c.phase is Phase.LIVE)
         common = {
             "amount": amount_ucent,
             "block": self.chain.block,

@@ -147,3 +147,18 @@ async def test_a_close_asked_for_while_away_is_finished_after_a_restart(city: Sm
     async with city.wallet() as wallet:
         await until(wallet, lambda: wallet.channels()[0].phase is Phase.CLOSED)
     assert city.chain.tokens[ALICE.address] == 4 * PRICE_UCENT
+
+
+async def test_after_a_close_another_channel_is_opened_only_when_asked_for(
+    city: SmallCity,
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        first = await wallet.close(timeout_seconds=10)
+        await wallet.submit([reading()])
+        await wallet._follower.refresh()
+        assert [channel.id for channel in wallet.channels()] == [first]
+        second = await wallet.join(timeout_seconds=10)
+        assert second != first
+        await wallet.wait_queue_empty(timeout_seconds=10)
+        await until(wallet, lambda: wallet.balance().in_channel_ucent == PRICE_UCENT)
