@@ -42,8 +42,14 @@ from .store import HubStore
 SUBMISSIONS_WAITING_MAX = 10_000
 """Submissions priced and not yet committed; a commit takes milliseconds."""
 
+PROPOSALS_WAITING_MAX = 1000
+"""Channels that wait to be opened; a transaction opens a hundred."""
+
 ERRORS_HEARD_MAX = 100
 """Errors that one connection may report; a wallet that works reports a few."""
+
+Problem = tuple[str, str, str]
+"""Why a wallet is refused: code, text and remedy."""
 
 log = logging.getLogger("farthing.hub")
 
@@ -227,6 +233,7 @@ class Engine:
     # -- opening channels -------------------------------------------------------------------
 
     def _on_proposal(self, wire: Wire, signer: Address, message: ChannelProposal) -> None:
+        """Queue a proposal; whether its parties are members is told after the chain was read."""
         if signer in self._proposed:
             return  # it is being opened, or about to be
         problem = self._proposal_problem(signer, message)
@@ -235,15 +242,8 @@ class Engine:
         elif not self._channels_of(signer):  # else it was introduced when the connection began
             self._proposed[signer] = OpenRow(account_b=message.account, signer_b=signer)
 
-    def _proposal_problem(
-        self, signer: Address, message: ChannelProposal
-    ) -> tuple[str, str, str] | None:
-        """Return why a channel is not opened: code, text and remedy."""
-        offer, timestamp = self._offer, self._moment().head_timestamp
-        for who, address in (("account", message.account), ("signer", signer)):
-            if not self._members.is_active(address, timestamp):
-                text = f"the {who} {address_to_hex(address)} is not an active member"
-                return "not-a-member", text, "ask the agency to register it, then join again"
+    def _proposal_problem(self, signer: Address, message: ChannelProposal) -> Problem | None:
+        offer = self._offer
         if (
             message.challenge_seconds > offer.challenge_seconds
             or message.challenge_blocks > offer.challenge_blocks
@@ -258,18 +258,27 @@ class Engine:
         if any(channel.terms.account_b != message.account for channel in known):
             text = "this wallet has a channel for another account"
             return "other-account", text, "close that channel first, or use another wallet"
-        if not known and self.room() < 1:
-            return "hub-full", "this hub has all the channels it may", "ask the agency for another"
+        if len(self._proposed) >= PROPOSALS_WAITING_MAX:
+            return "hub-busy", "too many wallets join at once", "try again later"
+        return None
+
+    def cannot_open(self, row: OpenRow) -> Problem | None:
+        """Why a proposed channel is not opened, as the chain stands: code, text and remedy."""
+        timestamp = self._moment().head_timestamp
+        for who, address in (("account", row.account_b), ("signer", row.signer_b)):
+            if not self._members.is_active(address, timestamp):
+                text = f"the {who} {address_to_hex(address)} is not an active member"
+                return "not-a-member", text, "ask the agency to register it, then join again"
         return None
 
     def room(self) -> int:
-        """How many more channels may be opened; those that wait for it count."""
+        """How many more channels may be opened."""
         unclosed = sum(
             1
             for channel in self.driver.channels.values()
             if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED
         )
-        return self._offer.channels_max - unclosed - len(self._proposed)
+        return max(self._offer.channels_max - unclosed, 0)
 
     def has_open_channel(self, row: OpenRow) -> bool:
         """Whether this account and signer have a channel that is open and has not stopped."""
@@ -287,7 +296,7 @@ class Engine:
         return list(self._proposed.values())[:most]
 
     def decide_proposals(
-        self, rows: Iterable[OpenRow], refusals: Mapping[OpenRow, tuple[str, str, str]]
+        self, rows: Iterable[OpenRow], refusals: Mapping[OpenRow, Problem]
     ) -> None:
         """Forget proposals that were tried, and tell the wallets of those that did not open."""
         for row in rows:

@@ -121,6 +121,8 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     account = unlock(config.account_keystore, password)
     programmes = [load_programme(path) for path in config.programme_files]
     check_programmes(programmes)
+    for programme in programmes:
+        log.info("pays for %s of %s, version %d", programme.id, programme.agency, programme.version)
     deployment = read_deployment(config.deployment_file)
     desk = ChainDesk(
         Web3Chain(

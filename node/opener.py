@@ -16,7 +16,7 @@ from ..channels.ids import Address
 from .chain import Mined, OpenRow
 from .config import HubConfig
 from .desk import ChainDesk
-from .engine import Engine
+from .engine import Engine, Problem
 from .follower import Follower
 
 OPEN_ROWS_MAX = 100
@@ -69,27 +69,37 @@ class Opener:
 
     async def _open_proposed(self) -> None:
         async with self._turn:
-            rows: list[OpenRow] = []
+            tried = self._engine.proposed(OPEN_ROWS_MAX)
             try:
                 await self._follower.catch_up()
-                rows = self._engine.proposed(OPEN_ROWS_MAX)
-                if not rows:
-                    return  # an operator has opened them meanwhile
-                opened = {
-                    (one.terms.account_b, one.terms.signer_b)
-                    for one in (await self._open(rows)).opened
-                }
+                refusals = await self._open_what_may(tried)
             except ChainError as error:
                 log.warning("%s", error)
-                rows = rows or self._engine.proposed(OPEN_ROWS_MAX)
                 # "not-now" makes a wallet ask again; what the chain said is for the operator.
-                refusal = ("not-now", "the hub cannot open a channel now", "try again later")
-                self._engine.decide_proposals(rows, dict.fromkeys(rows, refusal))
-                return
-            text = "the contract refused this channel"
-            refusal = ("channel-refused", text, "ask the agency: are account and signer members?")
-            failed = [row for row in rows if (row.account_b, row.signer_b) not in opened]
-            self._engine.decide_proposals(rows, dict.fromkeys(failed, refusal))
+                problem = ("not-now", "the hub cannot open a channel now", "try again later")
+                refusals = dict.fromkeys(tried, problem)
+            self._engine.decide_proposals(tried, refusals)
+
+    async def _open_what_may(self, tried: list[OpenRow]) -> dict[OpenRow, Problem]:
+        """Open those that may be; returns why the others did not; raises `ChainError`."""
+        missing = [row for row in tried if not self._engine.has_open_channel(row)]
+        refusals: dict[OpenRow, Problem] = {}
+        for row in missing:
+            problem = self._engine.cannot_open(row)
+            if problem is not None:
+                refusals[row] = problem
+        rows = [row for row in missing if row not in refusals]
+        room = self._engine.room()
+        full = ("hub-full", "this hub has all the channels it may", "ask the agency for another")
+        refusals |= dict.fromkeys(rows[room:], full)
+        if rows[:room]:
+            mined = await self._open(rows[:room])
+            opened = {(one.terms.account_b, one.terms.signer_b) for one in mined.opened}
+            refused = ("channel-refused", "the contract refused this channel", "ask the agency why")
+            for row in rows[:room]:
+                if (row.account_b, row.signer_b) not in opened:
+                    refusals[row] = refused
+        return refusals
 
     async def open(self, rows: Sequence[OpenRow]) -> tuple[int, int]:
         """Open channels that an operator asks for, unless they are open already.

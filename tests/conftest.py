@@ -6,8 +6,14 @@ how busy the machine is.
 """
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from .hub_world import City
 
 # Generating slowly is no bug on a shared machine; every other health check stays on.
 UNHURRIED = [HealthCheck.too_slow]
@@ -22,3 +28,25 @@ settings.register_profile(
     "deep", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=UNHURRIED
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
+    """One devnet with the contracts for every test of the hub; web3 is imported when used."""
+    from .hub_world import build_city, served_devnet  # noqa: PLC0415 - as said
+
+    with served_devnet() as rpc_url:
+        yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
+
+
+@pytest.fixture
+def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hubs of this process look and gather every few milliseconds, not every second."""
+    for name in (
+        "follower.POLL_SECONDS",
+        "opener.GATHER_SECONDS",
+        "settler.CHECK_SECONDS",
+        "hub.CLOSE_POLL_SECONDS",
+        "sender.RECEIPT_POLL_SECONDS",
+    ):
+        monkeypatch.setattr(f"farthing.node.{name}", 0.02)

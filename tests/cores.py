@@ -248,6 +248,7 @@ class World:
         self.view = view(deposit_ucent=(deposit_a, deposit_b))
         self.connected = False
         self.quarrels: list[PeerError] = []
+        self.hang_ups = 0
         self.a, self.b = (self._party(side) for side in Side)
         self._salt = 0
 
@@ -306,6 +307,7 @@ class World:
     def commit(self, party: Party) -> None:
         """Let a party's commit end; it may hang up then."""
         party.commit()
+        self.hang_ups += party.hangs_up
         if party.hangs_up or not self.connected:
             self.disconnect()
 
@@ -335,6 +337,14 @@ class World:
         self.now += seconds
         self.view_age_seconds = 0
         self.observe(replace(self.view, block=self.view.block + 1, timestamp=self.now))
+
+    def top_up(self, side: Side, amount_ucent: int) -> None:
+        """Let a side deposit more; nobody has seen it yet."""
+        deposits = list(self.view.deposit_ucent)
+        deposits[side] += amount_ucent
+        self.view = replace(
+            self.view, block=self.view.block + 1, deposit_ucent=(deposits[0], deposits[1])
+        )
 
     def observe(self, seen: ChainView) -> None:
         """Let both see what the chain says."""

@@ -17,8 +17,8 @@ from ..terms import Side, Terms
 from ..voucher import SIGNATURE_BYTES, Voucher
 from .rpc import RpcUnusable
 
-SETTLE_ROWS_MAX: Final = 256
-"""The contract's ROWS_MAX."""
+SETTLE_ROWS_MAX: Final = 128
+"""The contract's own, of one `settle`."""
 
 _TERMS: Final = "(address,address,address,address,uint64,uint64,uint64)"
 _TERMS_WORDS: Final = 7

@@ -18,7 +18,6 @@ from ..errors import LocalError
 from ..ids import Address, ChannelId
 from ..receipt import Receipt, ReceiptType
 from ..state import Channel
-from ..terms import Side
 from ..voucher import LaneTotal, Payment
 from .records import channel_from_record, channel_to_record
 
@@ -187,8 +186,3 @@ def payer_and_payee(channel: Channel, direction: int) -> tuple[Address, Address]
     if direction == SENT:
         return channel.our_account, channel.peer_account
     return channel.peer_account, channel.our_account
-
-
-def lane_of(channel: Channel, direction: int) -> Side:
-    """The side that pays on a stored lane."""
-    return channel.side if direction == SENT else channel.side.other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -54,7 +55,9 @@ class Process:
     def wait_ready(self) -> dict[str, Any]:
         """Wait for the first line, which is JSON; raises `ProcessFailed`."""
         output = self._running.stdout
-        line = output.readline() if output is not None else ""
+        line = ""
+        if output is not None and select.select([output], [], [], READY_SECONDS_MAX)[0]:
+            line = output.readline()
         try:
             self.ready = json.loads(line)
         except ValueError:

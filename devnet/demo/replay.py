@@ -55,16 +55,8 @@ class Work:
     refusals: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """What a killed device held before and after, by the hub's record and its own database."""
-
-    kills: int
-    acknowledged_before: int
-    acknowledged_after_restart: int
-    in_flight_at_kill: int
-    lost: int
-    double_counted: int
+Recovery = dict[str, int]
+"""What a killed device held before and after, by the hub's record and its own database."""
 
 
 def plan(
@@ -170,14 +162,14 @@ def kill_in_flight(city: City, work: Work, packs: Sequence[Pack], say: Say) -> R
     held = [line["nonce"] for line in _held(city, work.wallet)]
     acknowledged = set(range(1, at_kill["acknowledged_nonce"] + 1))
     say(f"{work.wallet.name} is back and holds {len(held)} payments")
-    return Recovery(
-        kills=1,
-        acknowledged_before=at_kill["acknowledged_nonce"],
-        acknowledged_after_restart=after["acknowledged_nonce"],
-        in_flight_at_kill=at_kill["unacknowledged"],
-        lost=len(acknowledged - set(held)),
-        double_counted=len(held) - len(set(held)) + _twice_rewarded(city, work.wallet),
-    )
+    return {
+        "kills": 1,
+        "acknowledged_before": at_kill["acknowledged_nonce"],
+        "acknowledged_after_restart": after["acknowledged_nonce"],
+        "in_flight_at_kill": at_kill["unacknowledged"],
+        "lost": len(acknowledged - set(held)),
+        "double_counted": len(held) - len(set(held)) + _twice_rewarded(city, work.wallet),
+    }
 
 
 def _wait_acknowledged(city: City, wallet: Wallet) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def run_demo(options: Options, say: Say) -> dict[str, Any]:
             "gas_per_settled_channel": status["settlement_gas"] // max(status["settled_rows"], 1),
             "channels": status["channels"],
             "channels_closed": closed,
-            "killed_and_recovered": asdict(recovery),
+            "killed_and_recovered": recovery,
             "audit": {"ok": audit["ok"], "difference_ucent": audit["difference_ucent"]},
             "seconds": round(time.monotonic() - began, 1),
             "kept": None if options.keep is None else str(folder),

@@ -1,4 +1,4 @@
-"""The demo as a stranger runs it, and the auditor on the folder that it keeps, honest and tampered."""
+"""The demo as a stranger runs it, and the auditor on the kept folder, honest and tampered."""
 
 import json
 import secrets

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from farthing.channels.client.driver import UnknownChannel
 from farthing.channels.client.guard import AlreadyClosed, NotClosing, WindowNotOver
 from farthing.channels.client.results import NotJoined, TookTooLong
 from farthing.channels.client.rpc import RpcUnreachable
@@ -162,3 +163,13 @@ async def test_after_a_close_another_channel_is_opened_only_when_asked_for(
         assert second != first
         await wallet.wait_queue_empty(timeout_seconds=10)
         await until(wallet, lambda: wallet.balance().in_channel_ucent == PRICE_UCENT)
+
+
+async def test_which_channel_to_close_is_asked_where_several_are_open(city: SmallCity) -> None:
+    second = city.chain.open()
+    city.hub.hold(second)
+    async with city.wallet() as wallet:
+        await until(wallet, lambda: len(wallet.channels()) == 2)
+        with pytest.raises(UnknownChannel, match="several channels are open"):
+            await wallet.start_close()
+        assert await wallet.start_close(second, timeout_seconds=10) == second

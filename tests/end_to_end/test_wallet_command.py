@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 import trio
 from click.testing import CliRunner
 
-from farthing.channels.client.control import serve_control
+from farthing.channels.client.control import call_control, serve_control
 from farthing.channels.client.service import Service
 from farthing.channels.client.wallet import Wallet
+from farthing.channels.errors import LocalError
 from farthing.channels.ids import address_to_hex
 from farthing.channels.messages import SubmitReadings
 from farthing.cli.main import main
@@ -116,6 +118,18 @@ async def test_a_file_of_readings_is_submitted_once(running: Running, tmp_path: 
     pack.write_text('[{"n":"other","v":1}]')
     refused = await running.run(*arguments, code=1)
     assert "holds other readings" in refused.error
+
+
+async def test_a_file_of_readings_in_cbor_is_submitted(running: Running, tmp_path: Path) -> None:
+    await running.json("join", "--timeout", "10")
+    pack = tmp_path / "pack.cbor"
+    pack.write_bytes(cbor2.dumps([{0: "flow", 1: "l/s", 2: 3, 6: 1_700_000_000}]))
+    answered = await running.json("submit", str(pack), "--wait", "10")
+    assert answered["paid_ucent"] == PRICE_UCENT
+    missing = await running.run("submit", str(tmp_path / "none.json"), code=1)
+    assert "none.json cannot be used" in missing.error
+    nothing = await running.run("submit", code=2)  # click's own; `farthing` ends with 64
+    assert "give FILE, or --name with --value" in nothing.error
 
 
 async def test_readings_that_wait_for_a_hub_are_not_an_error_until_somebody_waits(
@@ -226,6 +240,35 @@ async def test_receipts_and_balance_are_there_with_and_without_a_running_wallet(
     assert (await running.json("channels"))[0]["received_payments"] == 1
     stopped = await running.run("pay", "1", code=1)
     assert "farthing wallet run --folder" in stopped.error
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "what"),
+    [
+        ("no-such-method", {}, "known method"),
+        ("submit", {}, "'senml' is missing"),
+        ("submit", {"senml": "[]", "format": 7}, "neither 110"),
+        ("pay", {"purpose": "x", "amount_ucent": 1.5}, "no whole number"),
+        ("pay", {"purpose": "x", "amount_ucent": True}, "no whole number"),
+        ("join", {"timeout_seconds": -1}, "'timeout_seconds'"),
+        ("outcome", {"id": "0x00"}, "16 bytes"),
+    ],
+)
+async def test_a_program_that_asks_wrongly_is_told_what_is_wrong(
+    running: Running, method: str, params: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(LocalError, match=what):
+        await trio.to_thread.run_sync(
+            call_control, running.wallet.folder.control_file, method, params
+        )
+
+
+async def test_a_program_waits_until_everything_is_answered(running: Running) -> None:
+    await running.json("join", "--timeout", "10")
+    await running.json("submit", "--name", "flow", "--value", "1")
+    socket = running.wallet.folder.control_file
+    waited = await trio.to_thread.run_sync(call_control, socket, "wait_queue_empty", {})
+    assert waited == {"waiting": 0}
 
 
 # -- as a process -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from farthing.channels.client import connection
 from farthing.channels.client.chain import Head, WrongGenesis
 from farthing.channels.client.folder import (
     Folder,
@@ -35,6 +36,7 @@ from .small_city import (
     MALLORY,
     PASSWORD,
     PRICE_UCENT,
+    TERMS,
     SmallCity,
     earn,
     make_folder,
@@ -269,3 +271,17 @@ async def test_a_hub_that_shows_a_forged_voucher_is_left_and_nothing_stops(
                 pass
         await wallet.join(timeout_seconds=10)
         assert wallet.channels()[0].stopped is None
+
+
+async def test_a_channel_that_never_appears_on_the_chain_is_given_up(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "NOT_CONFIRMED_SECONDS_MAX", 0)
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        notices = wallet.listen()
+        city.hub.introduce(city.hub.wires[-1], replace(TERMS, sequence=9))
+        with trio.fail_after(10):
+            while (told := await notices.receive()).kind != "terms-refused":
+                pass
+        assert told.values == {"code": "not-confirmed"}

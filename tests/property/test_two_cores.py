@@ -16,12 +16,13 @@ from hypothesis.stateful import (
 
 from farthing.channels.client.ledger import RECEIVED, SENT
 from farthing.channels.errors import LocalError
-from farthing.channels.events import AskedClose
+from farthing.channels.events import AskedClose, ObservedChannel
 from farthing.channels.messages import Reestablish, SignedTotal, encode_message
 from farthing.channels.refusals import InsufficientBalance
 from farthing.channels.signing import BadSignature
 from farthing.channels.state import OFFER_SECONDS, ChainStatus, Phase
 from farthing.channels.terms import Side
+from farthing.channels.transition import SUBMIT_AGAIN_SECONDS
 
 from ..cores import Party, World
 from ..people import CHANNEL, TERMS
@@ -58,23 +59,27 @@ def sound(world: World) -> None:
         # Nobody promises, and nobody accepts, more than the payer owns.
         assert payer.state.our_balance_ucent() >= 0
         assert payee.state.peer_balance_ucent(kept.transferred_ucent) >= 0
-    assert world.quarrels == []
+    assert (world.quarrels, world.hang_ups) == ([], 0)
     assert all(party.state.stopped is None for party in world.parties)
 
 
 class TwoCores(RuleBasedStateMachine):
     """Honest parties on a bad wire, with crashes, stale views and closes that may not be mined."""
 
-    @initialize(deposit_a=st.integers(0, 60), deposit_b=st.integers(0, 60))
+    @initialize(deposit_a=st.integers(0, 200), deposit_b=st.integers(0, 200))
     def open(self, deposit_a: int, deposit_b: int) -> None:
         self.world = World(deposit_a, deposit_b)
-        self.world.connect()
+        self.world.run()
 
     def party(self, side: Side) -> Party:
         return self.world.parties[side]
 
-    @rule(side=SIDES, amounts=st.lists(st.integers(1, 25), min_size=1, max_size=3))
-    def pay(self, side: Side, amounts: list[int]) -> None:
+    @rule(
+        side=SIDES,
+        amounts=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+        durable=st.booleans(),
+    )
+    def pay(self, side: Side, amounts: list[int], durable: bool) -> None:
         party = self.party(side)
         before = party.state
         try:
@@ -84,26 +89,32 @@ class TwoCores(RuleBasedStateMachine):
         except LocalError:
             assert before.phase is not Phase.LIVE
             assert party.state == before
+        if durable:
+            self.world.commit(party)
 
-    @rule(side=SIDES)
-    def commit(self, side: Side) -> None:
-        self.world.commit(self.party(side))
-
-    @rule(side=SIDES, count=st.integers(1, 4))
-    def deliver(self, side: Side, count: int) -> None:
+    @rule(side=SIDES, count=st.integers(1, 4), durable=st.booleans())
+    def deliver(self, side: Side, count: int, durable: bool) -> None:
         self.world.deliver(self.party(side), count)
+        if durable:
+            self.world.commit(self.party(side))
 
     @rule()
     def go_on_until_quiet(self) -> None:
         self.world.run()
 
-    @rule()
-    def reconnect(self) -> None:
+    @rule(greetings=st.integers(0, 4))
+    def reconnect(self, greetings: int) -> None:
         self.world.connect()
+        for _ in range(greetings):
+            for party in self.world.parties:
+                self.world.commit(party)
+                self.world.deliver(party, 1)
 
-    @rule(side=SIDES)
-    def crash(self, side: Side) -> None:
+    @rule(side=SIDES, boots=st.booleans())
+    def crash(self, side: Side, boots: bool) -> None:
         self.world.crash(self.party(side))
+        if boots:
+            self.world.connect()
 
     @rule()
     def lose_sight_of_the_chain(self) -> None:
@@ -113,15 +124,11 @@ class TwoCores(RuleBasedStateMachine):
     def tick(self, seconds: int) -> None:
         self.world.tick(seconds)
 
-    @rule(side=SIDES, amount=st.integers(1, 30))
+    @rule(side=SIDES, seen_first_by=SIDES, amount=st.integers(1, 50))
     @precondition(lambda self: self.world.view.status is ChainStatus.OPEN)
-    def top_up(self, side: Side, amount: int) -> None:
-        deposits = list(self.world.view.deposit_ucent)
-        deposits[side] += amount
-        self.world.view = replace(
-            self.world.view, deposit_ucent=(deposits[Side.A], deposits[Side.B])
-        )
-        self.world.tick()
+    def top_up(self, side: Side, seen_first_by: Side, amount: int) -> None:
+        self.world.top_up(side, amount)
+        self.party(seen_first_by).feed(ObservedChannel(view=self.world.view))
 
     @rule(side=SIDES)
     def ask_to_close(self, side: Side) -> None:
@@ -159,7 +166,7 @@ class TwoCores(RuleBasedStateMachine):
 
 
 def test_two_cores_agree_on_every_payment_whatever_happens_to_the_wire() -> None:
-    run_state_machine_as_test(TwoCores, settings=settings(stateful_step_count=40))
+    run_state_machine_as_test(TwoCores, settings=settings(stateful_step_count=60))
 
 
 # -- named scenarios ----------------------------------------------------------------------------
@@ -257,12 +264,12 @@ def test_a_payee_with_a_stale_view_refuses_and_takes_everything_once_it_sees_aga
 def test_a_payer_that_sees_a_deposit_first_is_refused_until_the_payee_sees_it_too(
     world: World,
 ) -> None:
-    seen = replace(world.view, block=101, deposit_ucent=(5000, 1000))
-    world.a.state = replace(world.a.state, chain=seen)
+    world.top_up(Side.A, 4000)
+    world.a.feed(ObservedChannel(view=world.view))
     world.pay(world.a, 4000)
     world.run()
     assert [error.code for error in world.a.heard] == ["insufficient-balance"]
-    world.observe(seen)
+    world.tick()
     world.run()
     agree(world)
     assert world.b.state.our_balance_ucent() == 5000
@@ -340,3 +347,145 @@ def test_a_lie_about_our_own_lane_ends_the_connection_and_not_the_channel(world:
     world.deliver(world.a, 1)
     assert isinstance(world.quarrels.pop(), BadSignature)
     assert world.a.state.phase is Phase.LIVE
+
+
+# -- closing ------------------------------------------------------------------------------------
+
+WHO_ASKS = pytest.mark.parametrize("askers", [(Side.A,), (Side.B,), (Side.A, Side.B)], ids=str)
+
+
+def ask(world: World, *askers: Side) -> None:
+    for side in askers:
+        world.parties[side].feed(AskedClose())
+
+
+def closed_alike(world: World) -> None:
+    """Both signed one close and somebody submits it; the chain takes it, and both see the end.
+
+    Who offered may never learn that it was accepted: who accepted submits as well.
+    """
+    closes = [party.state.close for party in world.parties]
+    assert closes[0] is not None
+    assert closes[1] is not None
+    assert closes[0].terms == closes[1].terms
+    totals = (closes[0].terms.transferred_a_ucent, closes[0].terms.transferred_b_ucent)
+    assert totals == world.a.state.totals_ab() == world.b.state.totals_ab()
+    assert closes[0].theirs in (closes[1].ours, None)
+    assert closes[1].theirs in (closes[0].ours, None)
+    submitted = [close for party in world.parties for close in party.submitted]
+    assert submitted
+    assert {close.terms for close in submitted} == {closes[0].terms}
+    world.mine(submitted[0])
+    assert [party.state.phase for party in world.parties] == [Phase.CLOSED] * 2
+    sound(world)
+
+
+@WHO_ASKS
+def test_a_close_is_signed_by_both_over_the_same_totals(
+    world: World, askers: tuple[Side, ...]
+) -> None:
+    world.pay(world.a, 5)
+    world.pay(world.b, 7, 8)
+    world.run()
+    ask(world, *askers)
+    world.run()
+    closed_alike(world)
+
+
+@WHO_ASKS
+def test_a_close_waits_for_payments_that_are_under_way(
+    world: World, askers: tuple[Side, ...]
+) -> None:
+    world.pay(world.a, 5)
+    world.pay(world.b, 7)
+    ask(world, *askers)
+    world.run()
+    agree(world)
+    closed_alike(world)
+
+
+@WHO_ASKS
+@pytest.mark.parametrize("messages", range(1, 8))
+def test_a_close_survives_a_connection_that_is_lost_at_any_message(
+    world: World, askers: tuple[Side, ...], messages: int
+) -> None:
+    world.pay(world.a, 5)
+    ask(world, *askers)
+    for number in range(messages):
+        party = world.parties[number % 2]
+        world.commit(party)
+        world.deliver(world.other(party), 1)
+    world.connect()
+    world.run()
+    world.tick(SUBMIT_AGAIN_SECONDS)  # the side that accepted submits if nothing appears
+    world.run()
+    closed_alike(world)
+
+
+@WHO_ASKS
+@pytest.mark.parametrize("crashing", Side)
+@pytest.mark.parametrize("messages", range(1, 8))
+def test_a_close_survives_a_crash_at_any_message(
+    world: World, askers: tuple[Side, ...], crashing: Side, messages: int
+) -> None:
+    world.pay(world.a, 5)
+    ask(world, *askers)
+    for party in world.parties:
+        party.commit()  # the wish itself is durable
+    for number in range(messages):
+        party = world.parties[number % 2]
+        world.deliver(party, 1)
+        party.commit()
+    world.crash(world.parties[crashing])
+    world.run()
+    world.tick(SUBMIT_AGAIN_SECONDS)
+    world.run()
+    closed_alike(world)
+
+
+def test_a_close_that_the_chain_never_takes_thaws_on_both_sides_and_can_be_asked_for_again(
+    world: World,
+) -> None:
+    ask(world, Side.B)
+    world.run()
+    with pytest.raises(LocalError, match="frozen"):
+        world.pay(world.a, 5)
+    world.tick(OFFER_SECONDS + 1)
+    world.run()
+    assert [party.state.phase for party in world.parties] == [Phase.LIVE] * 2
+    world.pay(world.a, 5)
+    world.run()
+    agree(world)
+    ask(world, Side.B)
+    world.run()
+    assert len({close.terms for party in world.parties for close in party.submitted}) == 2
+    assert world.a.state.close is not None
+    assert world.a.state.close.theirs is not None
+
+
+def test_a_request_on_a_stale_view_is_answered_when_the_view_is_fresh(world: World) -> None:
+    world.view_age_seconds = STALE_SECONDS
+    ask(world, Side.B)
+    world.run()
+    assert [error.code for error in world.b.heard] == ["stale-view"]
+    assert world.a.state.close is None
+    world.tick()
+    world.run()
+    closed_alike(world)
+
+
+def test_an_offer_that_died_on_the_way_is_made_anew(world: World) -> None:
+    ask(world, Side.B)
+    world.b.commit()
+    world.deliver(world.a, 1)
+    world.a.commit()
+    world.b.moment = lambda: replace(world.moment(), head_timestamp=world.now + OFFER_SECONDS)
+    world.deliver(world.b, 1)
+    world.b.commit()
+    world.deliver(world.a, 1)
+    assert [error.code for error in world.a.heard] == ["offer-lifetime"]
+    world.b.moment = world.moment
+    world.tick(OFFER_SECONDS + 1)
+    world.run()
+    assert world.connected
+    closed_alike(world)
