@@ -114,6 +114,7 @@ class Mined:
     block: int
     gas_used: int
     settled: int = 0
+    settled_channels: int = 0
     skipped: int = 0
     opened: tuple[OpenedChannel, ...] = ()
 
@@ -297,6 +298,9 @@ class Web3Chain:
             block=receipt["blockNumber"],
             gas_used=receipt["gasUsed"],
             settled=sum(1 for event in events if event["event"] == "Settled"),
+            settled_channels=len(
+                {event["args"]["channel"] for event in events if event["event"] == "Settled"}
+            ),
             skipped=sum(1 for event in events if event["event"] == "RowSkipped"),
             opened=tuple(_opened(event) for event in events if event["event"] == "Opened"),
         )

@@ -90,6 +90,7 @@ class Hub:
             "settlements": len(settlements),
             "settlement_gas": sum(row["gas_used"] for row in settlements),
             "settled_rows": sum(row["settled"] for row in settlements),
+            "settled_channels": sum(row["channels"] for row in settlements),
         }
 
     def channel_rows(self) -> list[dict[str, Any]]:

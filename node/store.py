@@ -35,6 +35,7 @@ CREATE TABLE member (
 ) WITHOUT ROWID;
 CREATE TABLE settlement (
     tx BLOB PRIMARY KEY, block INTEGER NOT NULL, settled INTEGER NOT NULL,
+    channels INTEGER NOT NULL,
     skipped INTEGER NOT NULL, gas_used INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE request (
@@ -183,16 +184,29 @@ class HubStore:
     def remember_settlement(mined: Mined) -> Statement:
         """Remember a settling transaction, for the operator's figures."""
         return (
-            "INSERT OR REPLACE INTO settlement VALUES (?, ?, ?, ?, ?)",
-            (mined.transaction, mined.block, mined.settled, mined.skipped, mined.gas_used),
+            "INSERT OR REPLACE INTO settlement VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                mined.transaction,
+                mined.block,
+                mined.settled,
+                mined.settled_channels,
+                mined.skipped,
+                mined.gas_used,
+            ),
         )
 
     def settlements(self) -> list[dict[str, int]]:
         """Every settling transaction's block, rows and gas, in order."""
         rows = self.ledger.query(
-            "SELECT block, settled, skipped, gas_used FROM settlement ORDER BY block"
+            "SELECT block, settled, channels, skipped, gas_used FROM settlement ORDER BY block"
         )
         return [
-            {"block": block, "settled": settled, "skipped": skipped, "gas_used": gas}
-            for block, settled, skipped, gas in rows
+            {
+                "block": block,
+                "settled": settled,
+                "channels": channels,
+                "skipped": skipped,
+                "gas_used": gas,
+            }
+            for block, settled, channels, skipped, gas in rows
         ]

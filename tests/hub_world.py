@@ -128,8 +128,9 @@ class City:
         self.ask("anvil_mine", hex(blocks))
 
     def warp(self, seconds: int) -> None:
-        """Move the chain's clock and make a block."""
-        self.ask("evm_increaseTime", hex(seconds))
+        """Make a block that much later than the newest, which may be ahead of the wall clock."""
+        later = self.chain.head().timestamp + seconds
+        self.ask("evm_setNextBlockTimestamp", hex(later))
         self.ask("evm_mine")
 
 
@@ -466,6 +467,13 @@ def reading(value: str = "1.5", *, name: str = "pump/flow", taken: int | None = 
 def submit_message(submission: bytes, *values: str) -> SubmitReadings:
     senml = encode_json([reading(value) for value in values])
     return SubmitReadings(id=submission, format=int(PackFormat.JSON), senml=senml)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a hub does by itself; it has no pulse of its own to wait for."""
+    with trio.fail_after(WAIT_SECONDS):
+        while not condition():
+            await trio.sleep(0.01)
 
 
 # -- the command line -----------------------------------------------------------------------------

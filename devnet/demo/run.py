@@ -91,7 +91,7 @@ def run_demo(options: Options, say: Say) -> dict[str, Any]:
             "settled_ucent": audit["settled_ucent"],
             "payments_per_second": int(audit["receipts"] / replay_seconds),
             "settlement_transactions": status["settlements"],
-            "gas_per_settled_channel": status["settlement_gas"] // max(status["settled_rows"], 1),
+            "gas_per_settled_channel": _gas_per_channel(status),
             "channels": status["channels"],
             "channels_closed": closed,
             "killed_and_recovered": recovery,
@@ -158,6 +158,12 @@ def _progress(city: City, say: Say) -> None:
     )
 
 
+def _gas_per_channel(status: dict[str, Any]) -> int:
+    """Settlement gas over the channels that settlements raised, each counted in each of them."""
+    gas: int = status["settlement_gas"] // max(status["settled_channels"], 1)
+    return gas
+
+
 def _close_two(city: City, say: Say) -> int:
     """One channel closes by agreement, one through its window; returns how many are closed."""
     agreeing, alone = city.residents()[-1], city.devices()[-1]
@@ -218,7 +224,7 @@ def text_of(summary: dict[str, Any]) -> str:
         f"paid         {summary['paid_ucent']:,} µ¢ = {format_cents(summary['paid_ucent'])},"
         f" of it {summary['uses_paid']} uses paid by residents",
         f"settled      {summary['settled_ucent']:,} µ¢ in {summary['settlement_transactions']}"
-        f" transactions, {summary['gas_per_settled_channel']:,} gas a settled lane",
+        f" transactions, {summary['gas_per_settled_channel']:,} gas a settled channel",
         f"channels     {summary['channels']}, of them {summary['channels_closed']} closed",
         f"killed       {recovery['kills']} device with {recovery['in_flight_at_kill']} payments in"
         f" flight: {recovery['lost']} lost, {recovery['double_counted']} counted twice",

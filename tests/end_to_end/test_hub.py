@@ -49,7 +49,6 @@ from ..hub_world import (
     DEPOSIT_UCENT,
     FLOW_UCENT,
     PROGRAMME,
-    WAIT_SECONDS,
     City,
     TinyWallet,
     hub_folder,
@@ -57,6 +56,7 @@ from ..hub_world import (
     running_hub,
     submit_message,
     tiny_wallet,
+    until,
 )
 from ..people import payment
 
@@ -80,13 +80,6 @@ async def joined(
     ):
         await alice.join()
         yield hub, alice
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a hub does by itself; it has no pulse to wait for."""
-    with trio.fail_after(WAIT_SECONDS):
-        while not condition():
-            await trio.sleep(0.01)
 
 
 def ask(hub: Hub, method: str, **params: Any) -> Any:
@@ -704,10 +697,12 @@ async def test_a_wallet_cannot_refuse_in_anothers_name(hub_city: City, tmp_path:
         asked = await ask(
             hub, "request", channel=to_hex(alice.channel.id), amount_ucent=5, purpose="parking"
         )
-        async with tiny_wallet(hub_city, tmp_path, name="mallory") as mallory:
-            async with mallory.connected(hub):
-                mallory.send(PaymentRefused(id=id_of(asked), code="no", text=""))
-                await mallory.submit("1")
+        async with (
+            tiny_wallet(hub_city, tmp_path, name="mallory") as mallory,
+            mallory.connected(hub),
+        ):
+            mallory.send(PaymentRefused(id=id_of(asked), code="no", text=""))
+            await mallory.submit("1")
         assert [row["state"] for row in await ask(hub, "requests")] == ["open"]
 
 
@@ -766,6 +761,8 @@ async def test_the_operator_asks_for_a_close_and_the_wallet_agrees(
         await alice.wait_received(FLOW_UCENT)
         asked = await ask(hub, "close", channel=to_hex(alice.channel.id))
         assert asked["asked"]
+        await alice.until(lambda: bool(alice.closes))  # which this wallet does not submit
+        await trio.to_thread.run_sync(hub_city.warp, 20)
         await until(lambda: hub.driver.get(alice.channel.id).phase is Phase.CLOSED)
 
 
