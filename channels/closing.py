@@ -158,7 +158,10 @@ def _accept_close(state: Channel, event: CloseSigned, checked: SignedClose, mome
 
 
 def on_close_accept(state: Channel, message: CloseAccept, _: Moment) -> Step:
-    """Check the second signature on the close that we offered."""
+    """Check the second signature on the close that we offered.
+
+    One that comes too late, for an offer of ours that has died, is refused and harms nobody.
+    """
     close = state.close
     terms = CloseTerms(
         transferred_a_ucent=message.transferred_a_ucent,
@@ -166,7 +169,7 @@ def on_close_accept(state: Channel, message: CloseAccept, _: Moment) -> Step:
         expires=message.expires,
     )
     if close is None or close.terms != terms:
-        raise OutOfTurn("the peer accepts a close that was not offered")
+        return say(state, NotNow(state.phase, "CloseAccept for another close than the one offered"))
     if close.theirs is not None:
         return Step(state=state)  # a repeat: it is submitted already, and again if need be
     return Step(state=state, effects=(VerifyClose(terms=terms, signature=message.signature),))

@@ -103,8 +103,8 @@ class UnusablePassword(Misconfigured):
 class HubConfig:
     """Everything a hub is told; paths are absolute, money is in µ¢, times in seconds.
 
-    A lane is settled once more than `settle_unsettled_ucent` of it is not on-chain, or once its
-    oldest unsettled payment is `settle_age_seconds` old. A block is confirmed when
+    A lane is settled once `settle_unsettled_ucent` of it are not on-chain, or once something of
+    it has been unsettled for `settle_age_seconds`. A block is confirmed when
     `confirmations` more stand on it.
     """
 
@@ -286,12 +286,12 @@ SETTINGS: Mapping[str, Setting] = {
     "settle_unsettled_ucent": Setting(
         read=_whole(1, TRANSFERRED_MAX),
         default=10 * UCENT_PER_CENT,
-        what="a lane is settled when more than this is not yet on-chain",
+        what="a lane is settled once this much of it is not yet on-chain",
     ),
     "settle_age_seconds": Setting(
         read=_whole(1, _YEAR_SECONDS),
         default=3600,
-        what="or when its oldest unsettled payment is older than this",
+        what="or once something of it has been unsettled for this long",
     ),
     "settle_rows_max": Setting(
         read=_whole(1, SETTLE_ROWS_MAX), default=100, what="lanes in one settling transaction"

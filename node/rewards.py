@@ -61,10 +61,11 @@ class Rewards:
         statements: list[Statement] = []
         marks: list[tuple[str, str, Decimal, int]] = []
         for index, record in enumerate(records):
-            programme, priced = self._price_one(account, record, moment)
-            if isinstance(priced, Refused) or programme is None:
-                outcomes.append(_refused(priced))
+            found = self._price_one(account, record, moment)
+            if isinstance(found, Refused):
+                outcomes.append(refused_outcome(found.code, found.text, found.remedy))
                 continue
+            programme, priced = found
             commitment = record_commitment(submission, index, record)
             payments.append(_payment(programme, priced, record, commitment, moment))
             outcomes.append(_paid(priced))
@@ -86,7 +87,7 @@ class Rewards:
 
     def _price_one(
         self, account: Address, record: Record, moment: Moment
-    ) -> tuple[Programme | None, Rewarded | Refused]:
+    ) -> tuple[Programme, Rewarded] | Refused:
         for programme in self._programmes:
             tariff = programme.tariff_for(record.name)
             if tariff is None:
@@ -100,9 +101,9 @@ class Rewards:
                 nearest=nearest_taken(times, record.time),
                 spent_ucent=self._spent[programme.id],
             )
-            return programme, priced
+            return priced if isinstance(priced, Refused) else (programme, priced)
         reason = Reason.UNKNOWN_QUANTITY
-        return None, Refused(
+        return Refused(
             code=reason.value,
             text=f"no programme has a tariff for a sensor named {record.name}",
             remedy=REMEDIES[reason],
@@ -150,12 +151,6 @@ def _payment(
 
 def _paid(priced: Rewarded) -> RecordOutcome:
     return RecordOutcome(amount_ucent=priced.amount_ucent, nonce=0, code="", text="", what_to_do="")
-
-
-def _refused(priced: Rewarded | Refused) -> RecordOutcome:
-    if not isinstance(priced, Refused):
-        raise TypeError("only a refusal becomes a refused outcome")
-    return refused_outcome(priced.code, priced.text, priced.remedy)
 
 
 def refused_outcome(code: str, text: str, what_to_do: str) -> RecordOutcome:

@@ -91,8 +91,11 @@ def _sending(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    reason = getattr(error, "user_message", None) or getattr(error, "message", None) or error
-    return str(reason)[:REASON_CHARACTERS_MAX]
+    """What the node itself said, where web3 holds it, without web3's own sentences."""
+    response = getattr(error, "rpc_response", None)
+    record = response.get("error") if isinstance(response, dict) else None
+    said = record.get("message") if isinstance(record, dict) else getattr(error, "message", None)
+    return str(said or error)[:REASON_CHARACTERS_MAX]
 
 
 def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:

@@ -472,7 +472,7 @@ def submit_message(submission: bytes, *values: str) -> SubmitReadings:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what a hub does by itself; it has no pulse of its own to wait for."""
     with trio.fail_after(WAIT_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - as said
             await trio.sleep(0.01)
 
 

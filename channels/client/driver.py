@@ -440,12 +440,14 @@ class Driver:
         size = 0
         for stored in self._ledger.payments(channel.id, SENT, first_nonce=first_nonce):
             if newest is None or stored.total.nonce > newest.total.nonce:
-                break  # committed by a later batch, whose own effects send it
+                break  # paid later in the same batch, whose own effect sends it
             bytes_needed = payment_bytes(stored.payment)
             if chunk and (
                 size + bytes_needed > UPDATE_PAYMENT_BYTES_MAX or len(chunk) == PAYMENTS_MAX
             ):
                 self._send(channel.id, self._update_of(channel, chunk), wire)
+                if not self.linked(channel.id, wire):
+                    return  # it does not read; the rest is sent when it is back for it
                 chunk, size = [], 0
             chunk.append(stored)
             size += bytes_needed

@@ -489,3 +489,18 @@ def test_an_offer_that_died_on_the_way_is_made_anew(world: World) -> None:
     world.run()
     assert world.connected
     closed_alike(world)
+
+
+def test_an_acceptance_that_comes_when_its_offer_has_died_is_no_quarrel(world: World) -> None:
+    ask(world, Side.B)
+    world.b.commit()
+    world.deliver(world.a, 1)
+    world.a.commit()
+    world.deliver(world.b, 1)
+    world.b.commit()  # the acceptance is under way
+    world.tick(OFFER_SECONDS + 1)
+    assert world.a.state.close is None
+    ask(world, Side.A, Side.B)
+    world.run()
+    assert world.connected
+    closed_alike(world)

@@ -343,16 +343,20 @@ def test_a_repeated_acceptance_is_not_submitted_again_at_the_peer_s_pleasure() -
 
 
 @pytest.mark.parametrize("changes", [{"expires": 1}, {"transferred_a_ucent": 6}])
-def test_an_acceptance_of_another_close_ends_the_connection(changes: dict[str, Any]) -> None:
+def test_an_acceptance_of_another_close_is_refused_and_submits_nothing(
+    changes: dict[str, Any],
+) -> None:
     accept = Received(message=message(CloseAccept, replace(TERMS_OF_CLOSE, **changes)))
-    with pytest.raises(OutOfTurn, match="not offered"):
-        step(offered(), accept, moment())
+    result = step(offered(), accept, moment())
+    assert error_code(result) == "not-now"
+    assert result.state == offered()
 
 
-def test_an_acceptance_while_the_offer_is_not_signed_yet_ends_the_connection() -> None:
+def test_an_acceptance_while_the_offer_is_not_signed_yet_is_refused() -> None:
     state = step(party(Side.A), REQUEST, moment()).state
-    with pytest.raises(OutOfTurn, match="not offered"):
-        step(state, Received(message=message(CloseAccept)), moment())
+    result = step(state, Received(message=message(CloseAccept)), moment())
+    assert error_code(result) == "not-now"
+    assert result.state == state
 
 
 def test_a_verification_of_another_close_is_refused() -> None:

@@ -70,7 +70,17 @@ def test_a_phase_is_computed_from_the_most_final_thing_known(
 
 
 def test_every_phase_can_be_reached() -> None:
-    states: list[dict[str, Any]] = [{}, DRAINING, GREETING, DOWN, FROZEN, CLOSING, CLOSED, NEVER, STOPPED]
+    states: list[dict[str, Any]] = [
+        {},
+        DRAINING,
+        GREETING,
+        DOWN,
+        FROZEN,
+        CLOSING,
+        CLOSED,
+        NEVER,
+        STOPPED,
+    ]
     assert {channel(**changes).phase for changes in states} == set(Phase)
 
 

@@ -1,0 +1,191 @@
+"""The follower over a scripted chain: cursors, reorgs, outages, and who is a member when."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.lowlevel
+
+from farthing.channels.events import ObservedChannel
+from farthing.channels.ids import Address
+from farthing.channels.state import ChainStatus, Channel
+from farthing.node import follower as follower_module
+from farthing.node.chain import LOG_BLOCKS_MAX, Logs, MemberStatus, OpenedChannel
+from farthing.node.follower import ChainWentBack, Follower
+from farthing.node.sender import ChainUnreachable
+
+from ..hub_parts import ACCOUNT, Parts, fresh_channel, member, parts
+from ..people import ALICE
+
+BOB = Address(b"\xb0" * 20)
+DOWN = ChainUnreachable("reading: the endpoint does not answer")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Parts]:
+    with parts(tmp_path) as made:
+        yield made
+
+
+def made_follower(hub: Parts) -> Follower:
+    return Follower(
+        hub.chain.desk(), hub.store, account=ACCOUNT, signer=ALICE.address, first_block=7
+    )
+
+
+def logs(**fields: Any) -> Logs:
+    return Logs(**{"opened": (), "touched": frozenset(), "members": (), **fields})
+
+
+def opened(channel: Channel, **changes: Any) -> OpenedChannel:
+    fields = {"channel": channel.id, "terms": channel.terms, "funder": ACCOUNT, **changes}
+    return OpenedChannel(**fields)
+
+
+async def poll(hub: Parts, follower: Follower) -> list[Channel]:
+    found: list[Channel] = []
+    await follower.poll(hub.driver, found.append)
+    await hub.driver.flush()
+    return found
+
+
+async def test_a_channel_that_the_hub_opened_is_taken_up_with_its_view(hub: Parts) -> None:
+    channel = fresh_channel()
+    hub.chain.news[50] = logs(opened=(opened(channel),), touched=frozenset({channel.id}))
+    hub.chain.views[channel.id] = hub.open_view()
+    follower = made_follower(hub)
+    (found,) = await poll(hub, follower)
+    assert found.chain is not None
+    assert found.chain.status is ChainStatus.OPEN
+    assert await poll(hub, follower) == []  # the same head
+    hub.chain.number += 1
+    assert await poll(hub, follower) == []
+    assert hub.store.cursor() == (101, hub.chain._hash(101))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"funder": BOB},
+        {"terms": replace(fresh_channel().terms, account_a=BOB)},
+        {"terms": replace(fresh_channel().terms, signer_a=BOB)},
+    ],
+)
+async def test_a_channel_that_is_not_of_the_hubs_making_is_ignored(
+    hub: Parts, changes: dict[str, Any]
+) -> None:
+    channel = fresh_channel()
+    hub.chain.news[50] = logs(opened=(opened(channel, **changes),), touched={channel.id})
+    assert await poll(hub, made_follower(hub)) == []
+    assert not hub.driver.channels
+
+
+async def test_nobody_sees_a_head_before_all_that_it_changes_was_read(hub: Parts) -> None:
+    channel = hub.hold(fresh_channel())
+    follower = made_follower(hub)
+    hub.chain.views[channel.id] = hub.open_view()
+    await poll(hub, follower)
+    hub.chain.number += 1
+    hub.chain.timestamp += 9
+    hub.chain.news[101] = logs(touched=frozenset({channel.id}), members=(member(BOB),))
+    hub.chain.views[channel.id] = hub.open_view(status=ChainStatus.CLOSING)
+    hub.chain.failures.append(("view", DOWN))
+    before = follower.moment()
+    with pytest.raises(ChainUnreachable):
+        await poll(hub, follower)
+    assert follower.moment().head_block == before.head_block == 100
+    assert not follower.members.is_active(BOB, 0)
+    await poll(hub, follower)  # the same head again: nothing of it is lost
+    assert follower.moment().head_block == 101
+    view = hub.driver.get(channel.id).chain
+    assert view is not None
+    assert view.status is ChainStatus.CLOSING
+    assert follower.members.is_active(BOB, 0)
+
+
+async def test_logs_are_read_in_ranges_that_endpoints_answer(hub: Parts) -> None:
+    hub.chain.number = 2 * LOG_BLOCKS_MAX + 10
+    await poll(hub, made_follower(hub))
+    assert hub.chain.asked.count("logs") == 3
+
+
+async def test_after_a_reorg_members_and_channels_are_read_again(hub: Parts) -> None:
+    channel = hub.hold(fresh_channel())
+    hub.chain.news[90] = logs(members=(member(BOB),))
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    assert follower.members.is_active(BOB, 0)
+    hub.chain.news.clear()  # the block that registered bob is gone
+    hub.chain.fork, hub.chain.number = 1, 101
+    hub.chain.views[channel.id] = hub.open_view(status=ChainStatus.NEVER)
+    await poll(hub, follower)
+    assert not follower.members.is_active(BOB, 0)
+    assert hub.store.members() == []
+    view = hub.driver.get(channel.id).chain
+    assert view is not None
+    assert view.status is ChainStatus.NEVER
+    asked = hub.chain.asked.count("view")
+    hub.chain.number += 1
+    await poll(hub, follower)  # and at each head, until it is open
+    assert hub.chain.asked.count("view") == asked + 1
+
+
+async def test_a_chain_that_went_back_is_waited_for(hub: Parts) -> None:
+    await poll(hub, made_follower(hub))
+    hub.chain.number, hub.chain.fork = 99, 1
+    later = made_follower(hub)  # a restarted hub
+    with pytest.raises(ChainWentBack, match="100 was read before"):
+        await poll(hub, later)
+
+
+async def test_what_was_refused_is_asked_for_again_when_a_head_comes(hub: Parts) -> None:
+    channel = hub.hold(fresh_channel())
+    wire = hub.connect(channel)
+    hub.driver._set(replace(hub.driver.get(channel.id), refusing=True))
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    assert hub.driver.get(channel.id).asked_again
+    assert wire.said
+
+
+async def test_a_membership_ends_in_time(hub: Parts) -> None:
+    follower = made_follower(hub)
+    follower.members.take(replace(member(BOB), valid_until=100))
+    assert follower.members.is_active(BOB, 100)
+    assert not follower.members.is_active(BOB, 101)
+    follower.members.take(member(BOB, MemberStatus.REMOVED))
+    assert not follower.members.is_active(BOB, 100)
+    assert not follower.members.is_active(Address(bytes(20)), 0)
+
+
+async def test_an_outage_is_reported_once_and_its_end_too(
+    hub: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follower_module, "POLL_SECONDS", 0)
+    caplog.set_level("INFO")
+    follower = made_follower(hub)
+    hub.chain.failures += [("head", DOWN)] * 3
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run, hub.driver, lambda _: None)
+        with trio.fail_after(10):
+            await follower.wait_block(100)
+            hub.chain.number += 1
+            await follower.catch_up()
+            while "followed again" not in caplog.text:
+                await trio.lowlevel.checkpoint()
+        assert follower.trouble is None
+        nursery.cancel_scope.cancel()
+    assert caplog.text.count("does not answer") == 1
+    assert caplog.text.count("followed again") == 1
+
+
+async def test_a_view_older_than_the_one_that_is_held_changes_nothing(hub: Parts) -> None:
+    channel = hub.hold(fresh_channel())
+    old = hub.open_view(block=1, status=ChainStatus.CLOSED)
+    hub.feed(channel, ObservedChannel(view=old))
+    view = hub.driver.get(channel.id).chain
+    assert view is not None
+    assert view.status is ChainStatus.OPEN

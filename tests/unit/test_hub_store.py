@@ -1,0 +1,87 @@
+"""The hub's tables, and who may use them."""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from farthing.channels.ids import Address
+from farthing.channels.messages import RecordOutcome
+from farthing.node.chain import MemberRow, MemberStatus, Mined
+from farthing.node.home import HubInUse, owned
+from farthing.node.store import HubStore, OtherHubsDatabase
+
+from ..hub_parts import committed, reopened
+from ..people import DEPLOYMENT
+
+ACCOUNT, SIGNER = Address(b"\xa1" * 20), Address(b"\xa2" * 20)
+PAID = RecordOutcome(amount_ucent=2**96 - 1, nonce=2**64 - 1, code="", text="", what_to_do="")
+REFUSED = RecordOutcome(amount_ucent=0, nonce=0, code="c", text="\ud800 half", what_to_do="µ")
+
+
+def test_outcomes_come_back_as_they_were_given(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    assert store.outcomes(SIGNER, bytes(16)) is None
+    committed(store.ledger, store.remember_outcomes(SIGNER, bytes(16), [PAID, REFUSED]))
+    store = reopened(store)
+    assert store.outcomes(SIGNER, bytes(16)) == (PAID, REFUSED)
+    assert store.outcomes(ACCOUNT, bytes(16)) is None
+    store.ledger.close()
+
+
+def test_rewarded_times_are_exact_and_in_order_of_time(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    times = [Decimal("1e9"), Decimal("999999999.000000000000000000000000001"), Decimal(1000)]
+    for taken in times:
+        committed(store.ledger, store.remember_rewarded(ACCOUNT, "p", "q", taken))
+    assert store.rewarded(ACCOUNT, "p", "q") == sorted(times)
+    assert store.rewarded(ACCOUNT, "p", "other") == []
+    store.ledger.close()
+
+
+def test_members_hold_whatever_the_registry_does(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    row = MemberRow(account=ACCOUNT, role=7, status=MemberStatus.ACTIVE, valid_until=2**64 - 1)
+    committed(store.ledger, store.remember_member(row))
+    assert store.members() == [row]
+    committed(store.ledger, store.forget_members())
+    assert store.members() == []
+    store.ledger.close()
+
+
+def test_settlements_and_the_cursor_are_kept(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    assert store.cursor() is None
+    mined = Mined(transaction=bytes(32), block=5, gas_used=9, settled=2, skipped=1)
+    for statement in (store.remember_settlement(mined),) * 2:
+        committed(store.ledger, statement)
+    committed(store.ledger, store.remember_cursor(5, b"\x05" * 32))
+    (row,) = store.settlements()
+    assert (row["block"], row["settled"], row["skipped"], row["gas_used"]) == (5, 2, 1, 9)
+    assert store.cursor() == (5, b"\x05" * 32)
+    store.ledger.close()
+
+
+def test_a_database_stays_with_its_deployment_and_keys(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    for _ in range(2):
+        store.pin(DEPLOYMENT, ACCOUNT, SIGNER)
+    store = reopened(store)
+    with pytest.raises(OtherHubsDatabase, match="is of signer") as caught:
+        store.pin(DEPLOYMENT, ACCOUNT, ACCOUNT)
+    assert caught.value.what == "signer"
+    assert caught.value.stored != caught.value.given
+    store.ledger.close()
+
+
+def test_a_data_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "data"
+    with owned(folder):
+        with pytest.raises(HubInUse, match=str(os.getpid())) as caught, owned(folder):
+            pass
+        assert caught.value.holder == str(os.getpid())
+    with owned(folder):  # free again
+        (folder / "lock").write_bytes(b"")
+        with pytest.raises(HubInUse, match="another process"), owned(folder):
+            pass

@@ -1,0 +1,133 @@
+"""Rewards: each reading is priced once, whatever programme, restart or failed payment."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from farthing.channels.ids import Address
+from farthing.channels.messages import (
+    CONTROL_BYTES_MAX,
+    OUTCOMES_MAX,
+    ReadingOutcome,
+    encode_message,
+)
+from farthing.channels.senml import Record
+from farthing.channels.senml_record import NAME_CHARACTERS_MAX
+from farthing.node.programme import CONTACT_CHARACTERS_MAX
+from farthing.node.rewards import CLOCK_SECONDS, Rewards
+from farthing.node.store import HubStore
+
+from ..hub_parts import committed, programme, reopened
+from ..hub_world import FLOW_UCENT, PROGRAMME
+from ..people import NOW, moment
+
+BOB = Address(b"\xb0" * 20)
+PACK = bytes(16)
+
+
+def flow(seconds_ago: int = 0, **changes: object) -> Record:
+    fields: dict[str, object] = {
+        "name": "pump/flow",
+        "time": Decimal(NOW - seconds_ago),
+        "value": Decimal("1.5"),
+        "unit": "l/s",
+        **changes,
+    }
+    return Record(**fields)  # type: ignore[arg-type]  # a test's mixture
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> HubStore:
+    return HubStore(tmp_path / "hub.sqlite")
+
+
+def test_records_get_outcomes_in_order_and_payments_where_they_count(store: HubStore) -> None:
+    rewards = Rewards(store, [programme()])
+    records = [
+        flow(100, original="noon"),
+        flow(100),
+        flow(50, name="pump/power"),
+        flow(20, value=True),
+    ]
+    priced = rewards.price(BOB, PACK, records, moment())
+    codes = ["", "duplicate", "unknown-quantity", "no-value"]
+    assert [o.code for o in priced.outcomes] == codes
+    (payment,) = priced.payments
+    fields = payment.receipt.fields()
+    assert payment.amount_ucent == fields["amount"] == FLOW_UCENT
+    assert (fields["original"], fields["taken"], fields["block"]) == ("noon", NOW - 100, 100)
+    assert fields["programme_hash"] == programme().hash
+    store.ledger.close()
+
+
+def test_what_could_not_be_paid_is_forgotten(store: HubStore) -> None:
+    rewards = Rewards(store, [programme(budget_ucent=FLOW_UCENT)])
+    first = rewards.price(BOB, PACK, [flow()], moment())
+    assert rewards.price(BOB, PACK, [flow(60)], moment()).outcomes[0].code == "budget-spent"
+    rewards.undo(BOB, first)
+    assert rewards.price(BOB, PACK, [flow()], moment()).outcomes[0].code == ""
+    store.ledger.close()
+
+
+def test_what_was_rewarded_and_spent_is_known_after_a_restart(store: HubStore) -> None:
+    rewards = Rewards(store, [programme(budget_ucent=2 * FLOW_UCENT)])
+    priced = rewards.price(BOB, PACK, [flow(), flow(60)], moment())
+    committed(store.ledger, *priced.statements)
+    store = reopened(store)
+    again = Rewards(store, [programme(budget_ucent=2 * FLOW_UCENT)])
+    later = again.price(BOB, PACK, [flow(), flow(200)], moment())
+    assert [o.code for o in later.outcomes] == ["duplicate", "budget-spent"]
+    store.ledger.close()
+
+
+def test_a_pricing_that_was_never_committed_is_unknown_after_a_restart(store: HubStore) -> None:
+    Rewards(store, [programme()]).price(BOB, PACK, [flow()], moment())
+    store = reopened(store)
+    again = Rewards(store, [programme()]).price(BOB, PACK, [flow()], moment())
+    assert [o.code for o in again.outcomes] == [""]
+    store.ledger.close()
+
+
+def test_programmes_that_name_a_quantity_alike_do_not_meet(store: HubStore) -> None:
+    other = PROGRAMME.replace("test-block", "other-block").replace("*/flow", "*/drain")
+    rewards = Rewards(store, [programme(), programme(other)])
+    records = [flow(), flow(name="pump/drain")]
+    priced = rewards.price(BOB, PACK, records, moment())
+    assert [o.amount_ucent for o in priced.outcomes] == [FLOW_UCENT, FLOW_UCENT]
+    committed(store.ledger, *priced.statements)
+    assert store.spent_ucent("other-block") == FLOW_UCENT
+    store.ledger.close()
+
+
+def test_memory_holds_only_what_a_reading_can_still_be_too_near_to(store: HubStore) -> None:
+    (tariff,) = programme().tariffs
+    short = replace(tariff, age_seconds_max=1000)
+    rewards = Rewards(store, [programme(tariffs=(short,))])
+    for age in (900, 500, 0):
+        rewards.price(BOB, PACK, [flow(age)], moment())
+    (times,) = rewards._taken.values()
+    assert len(times) == 3
+    later = moment(NOW + 1000 - 900 + 10 + CLOCK_SECONDS + 1)
+    rewards.price(BOB, PACK, [flow(-later.now + NOW)], later)
+    assert [NOW - int(time) for time in times] == [500, 0, NOW - later.now]
+    store.ledger.close()
+
+
+def test_the_longest_refusals_of_a_full_pack_fit_one_message(store: HubStore) -> None:
+    text = PROGRAMME.replace("appeals@test.example", "x" * CONTACT_CHARACTERS_MAX)
+    rewards = Rewards(store, [programme(text)])
+    name = "x" * (NAME_CHARACTERS_MAX - len("/flow")) + "/flow"
+    long = Decimal("9" * 30 + "." + "9" * 130)
+    for record in (
+        flow(name=name, value=long),
+        flow(name="y" * NAME_CHARACTERS_MAX),
+        flow(name=name, unit="z" * 32),
+        flow(name=name, time=Decimal("1800100000." + "1" * 150)),
+    ):
+        priced = rewards.price(BOB, PACK, [record] * OUTCOMES_MAX, moment())
+        assert not priced.payments
+        answer = ReadingOutcome(id=PACK, outcomes=priced.outcomes)
+        assert len(encode_message(answer)) <= CONTROL_BYTES_MAX
+    store.ledger.close()
