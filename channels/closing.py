@@ -192,7 +192,8 @@ def on_close_verified(state: Channel, event: CloseVerified, moment: Moment) -> S
 def drop_dead_close(state: Channel) -> Channel:
     """Forget a close only when a confirmed block after its expiry shows it did not happen.
 
-    The peer may have been refused meanwhile, or may still want to close: it is shown our vouchers.
+    Who wanted to close still does, and asks again. The peer may have been refused meanwhile, or
+    may want to close: it is shown our vouchers.
     """
     close = state.close
     if close is None or state.chain is None or state.chain.timestamp <= close.terms.expires:
@@ -202,7 +203,6 @@ def drop_dead_close(state: Channel) -> Channel:
     return replace(
         state,
         close=None,
-        we_want_close=False,
         peer_wants_close=False,
         refusing=True,
         asked_again=False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from .errors import FarthingError, LocalError, PeerError
 from .events import Send, Step
 from .messages import Error
+from .receipt import MalformedReceipt
 from .state import STALE_DIVISOR, Channel, Moment, Phase
+from .voucher import Payment
 
 _ADVICE: dict[Phase, str] = {
     Phase.STOPPED: "look at the channel's reason for stopping before anything else",
@@ -69,6 +72,30 @@ class OutOfTurn(PeerError):
 
     code = "out-of-turn"
     remedy = "reconnect: both sides then show each other their newest vouchers"
+
+
+class FalseReceipt(PeerError):
+    """A payment whose receipt cannot be read, or says another amount than is paid."""
+
+    code = "false-receipt"
+    remedy = "pay with a receipt of the schema in docs/protocol.md that states the amount"
+
+
+def check_receipts(payments: Iterable[Payment]) -> None:
+    """Raise `FalseReceipt` unless each receipt is of the schema and states what is paid.
+
+    What is acknowledged must stand before an auditor: a payer could otherwise make the payee's
+    books differ for the price of a microcent.
+    """
+    for payment in payments:
+        try:
+            amount_ucent = payment.receipt.fields()["amount"]
+        except MalformedReceipt as error:
+            raise FalseReceipt(error.text) from error
+        if amount_ucent != payment.amount_ucent:
+            raise FalseReceipt(
+                f"a receipt states {amount_ucent} µ¢ and {payment.amount_ucent} µ¢ are paid"
+            )
 
 
 class StaleView(LocalError):

@@ -70,6 +70,7 @@ from .refusals import (
     NotNow,
     OutOfTurn,
     TooManyUnacknowledged,
+    check_receipts,
     refuse,
     say,
     stale_view,
@@ -310,6 +311,7 @@ def _on_update(state: Channel, message: Update, moment: Moment) -> Step:
     refusal = _refusal(state, moment, claimed.transferred_ucent, needed)
     if refusal is not None:
         return refuse(state, refusal)
+    check_receipts(payments)
     if (
         claimed.nonce + len(payments) > NONCE_MAX
         or claimed.transferred_ucent + needed > TRANSFERRED_MAX
@@ -402,7 +404,11 @@ def _observed_channel(state: Channel, event: ObservedChannel, moment: Moment) ->
 
 def _elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
     effects: list[Effect] = []
-    state = drop_dead_close(state)
+    thawed = drop_dead_close(state)
+    if thawed is not state:
+        closing = close_if_quiet(thawed, moment)
+        state = closing.state
+        effects.extend(closing.effects)
     close = state.close
     if (
         close is not None

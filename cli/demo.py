@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -57,6 +58,8 @@ def demo(
         click.echo(f"{time.monotonic() - began:5.1f} s  {text}", err=True)
         sys.stderr.flush()
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that every process is stopped
     summary = run_demo(Options(devices=devices, readings=readings, keep=keep), say)
     click.echo(json.dumps(summary) if as_json else text_of(summary))
     if not is_good(summary):

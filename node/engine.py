@@ -239,7 +239,7 @@ class Engine:
         problem = self._proposal_problem(signer, message)
         if problem is not None:
             self._refuse(wire, *problem)
-        elif not self._channels_of(signer):  # else it was introduced when the connection began
+        else:  # where it has a channel, that was introduced when the connection began
             self._proposed[signer] = OpenRow(account_b=message.account, signer_b=signer)
 
     def _proposal_problem(self, signer: Address, message: ChannelProposal) -> Problem | None:
@@ -258,6 +258,9 @@ class Engine:
         if any(channel.terms.account_b != message.account for channel in known):
             text = "this wallet has a channel for another account"
             return "other-account", text, "close that channel first, or use another wallet"
+        if not known and message.account != signer:
+            text = "an account that is not the wallet's own key was proposed"
+            return "account-not-proven", text, "ask the agency to open it: `farthing hub open`"
         if len(self._proposed) >= PROPOSALS_WAITING_MAX:
             return "hub-busy", "too many wallets join at once", "try again later"
         return None

@@ -48,6 +48,7 @@ from farthing.channels.ids import ChannelId
 from farthing.channels.messages import Error, Update, decode_message, encode_message
 from farthing.channels.signing import BadSignature, sign_voucher, verify_digest, verify_voucher
 from farthing.channels.state import (
+    STALE_DIVISOR,
     ChainStatus,
     ChainView,
     Channel,
@@ -60,6 +61,9 @@ from farthing.channels.transition import step
 from farthing.channels.voucher import LaneTotal, Payment, UnverifiedVoucher
 
 from .people import CHANNEL, NOW, SEPARATOR, SIGNERS, TERMS, payment, view
+
+STALE_SECONDS = TERMS.challenge_seconds // STALE_DIVISOR + 1
+"""The age of a view on which nothing is signed or accepted."""
 
 RESENT_AT_ONCE = 3
 """Stored payments in one update: few, so that a short lane is resent in several."""
@@ -244,7 +248,7 @@ class World:
 
     def __init__(self, deposit_a: int, deposit_b: int) -> None:
         self.now = NOW
-        self.view_age_seconds = 0
+        self.blind: set[Side] = set()
         self.view = view(deposit_ucent=(deposit_a, deposit_b))
         self.connected = False
         self.quarrels: list[PeerError] = []
@@ -255,11 +259,11 @@ class World:
     def _party(self, side: Side) -> Party:
         state = Channel(id=CHANNEL, terms=TERMS, side=side, chain=self.view)
         durable = Durable(record=json.dumps(channel_to_record(state)))
-        return Party(side=side, moment=self.moment, state=state, durable=durable)
+        return Party(side=side, moment=lambda: self.moment(side), state=state, durable=durable)
 
-    def moment(self) -> Moment:
-        """Now, with a view of the chain that is as old as the world says."""
-        head = self.now - self.view_age_seconds
+    def moment(self, side: Side) -> Moment:
+        """Now, as a side sees it that may not have seen the chain for too long."""
+        head = self.now - (STALE_SECONDS if side in self.blind else 0)
         return Moment(now=self.now, head_block=self.view.block, head_timestamp=head, head_seen=head)
 
     @property
@@ -335,7 +339,7 @@ class World:
     def tick(self, seconds: int = 1) -> None:
         """Let time pass and a block be confirmed; both see it, however old their view was."""
         self.now += seconds
-        self.view_age_seconds = 0
+        self.blind.clear()
         self.observe(replace(self.view, block=self.view.block + 1, timestamp=self.now))
 
     def top_up(self, side: Side, amount_ucent: int) -> None:

@@ -440,10 +440,11 @@ class TinyWallet:
 async def tiny_wallet(
     city: City, folder: Path, *, name: str = "alice", registered: bool = True
 ) -> AsyncIterator[TinyWallet]:
-    """A wallet with its own account and signer, registered unless told; its driver runs."""
-    signer, account = new_signer(), new_signer().address
+    """A wallet whose account is its own key, registered unless told; its driver runs."""
+    signer = new_signer()
+    account = signer.address
     if registered:
-        await trio.to_thread.run_sync(lambda: city.register(signer.address, account))
+        await trio.to_thread.run_sync(lambda: city.register(account))
     ledger = Ledger(folder / f"{name}.sqlite")
     wallet = TinyWallet(city=city, signer=signer, account=account, ledger=ledger)
     try:

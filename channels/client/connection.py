@@ -353,6 +353,7 @@ class Connection:
         def speak() -> None:
             if wire is self._wire:
                 self._speaking.add(channel_id)
+                self._proposed = False  # answered: after a close it may be asked for another
                 self._pulse.beat()
 
         self._driver.store((), then=speak)

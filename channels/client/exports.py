@@ -46,11 +46,21 @@ def receipt_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
                 }
 
 
+class FileExists(LocalError):
+    """A file stands where the receipts were to be written; it was not touched."""
+
+    code = "file-exists"
+    remedy = "give a new file, or remove that one first"
+
+
 def export_receipts(database: Path, out: Path) -> tuple[int, int]:
     """Write all receipts of a database that may be in use; returns their count and sum in µ¢.
 
-    The file appears whole or not at all. Raises `NoDatabase`, `LedgerUnusable`, `OSError`.
+    The file appears whole or not at all, and never replaces another: a mistyped name could be that
+    of a key or a database. Raises `FileExists`, `NoDatabase`, `LedgerUnusable`, `OSError`.
     """
+    if os.path.lexists(out):
+        raise FileExists(f"{out} exists")
     if not database.is_file():  # opening would make an empty one, without the owner's tables
         raise NoDatabase(f"there is no database at {database}")
     ledger = Ledger(database)

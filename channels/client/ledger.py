@@ -134,10 +134,8 @@ class Ledger:
 
     def load_channels(self) -> list[Channel]:
         """Every channel as last committed, with what is unacknowledged, before any connection."""
-        return [
-            channel_from_record(json.loads(record), self._unacknowledged)
-            for (record,) in self._reader.execute("SELECT record FROM channel ORDER BY id")
-        ]
+        rows = self.query("SELECT record FROM channel ORDER BY id")
+        return [channel_from_record(json.loads(r), self._unacknowledged) for (r,) in rows]
 
     def _unacknowledged(self, channel: ChannelId, acknowledged_nonce: int) -> tuple[LaneTotal, ...]:
         rows = self.payments(channel, SENT, first_nonce=acknowledged_nonce + 1)
@@ -147,7 +145,7 @@ class Ledger:
         self, channel: ChannelId, direction: int, *, first_nonce: int = 1
     ) -> Iterator[StoredPayment]:
         """Payments of a lane from a nonce on, in order."""
-        rows = self._reader.execute(
+        rows = self._rows(
             "SELECT nonce, amount_ucent, type, receipt, salt, transferred_ucent, history"
             " FROM payment WHERE channel=? AND direction=? AND nonce>=? ORDER BY nonce",
             (channel, direction, first_nonce),
@@ -163,7 +161,16 @@ class Ledger:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read rows of the application's own tables."""
-        return self._reader.execute(sql, parameters).fetchall()
+        return list(self._rows(sql, parameters))
+
+    def _rows(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._reader.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise LedgerUnusable(
+                f"the database {self.path} cannot be read ({error})",
+                remedy="stop, keep the file, and restore it from a backup",
+            ) from error
 
 
 def _row(channel: ChannelId, direction: int, stored: StoredPayment) -> tuple[Any, ...]:

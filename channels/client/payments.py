@@ -104,6 +104,14 @@ class PaymentAsk:
     text: str = ""
 
 
+class ChainNotSeen(LocalError):
+    """A receipt names the payer's newest block, and none is known yet."""
+
+    code = "chain-not-seen"
+    remedy = "wait until the chain answers; `farthing wallet status` says what holds it up"
+    retryable = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingPayment:
     """A payment that was accepted; `fields` is None where its receipt cannot be read."""
@@ -131,6 +139,8 @@ def usage_payment(amount_ucent: int, purpose: str, moment: Moment) -> Payment:
 def _payment(
     kind: ReceiptType, amount_ucent: int, moment: Moment, fields: dict[str, Any]
 ) -> Payment:
+    if not moment.head_seen:
+        raise ChainNotSeen("this wallet has not read the chain since it started")
     common = {
         "amount": check_amount(amount_ucent),
         "block": moment.head_block,

@@ -21,7 +21,7 @@ from ...channels.errors import LocalError
 from ...channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from ...channels.units import format_cents
 from ...node.programme import EXAMPLE
-from ..readings import ROOM_OCCUPANCY, WATER_FLOW
+from ..readings import ROOM_OCCUPANCY, WATER_FLOW, read_readings
 from .city import City, Say, Wallet, open_city
 from .processes import ProcessFailed
 from .replay import (
@@ -64,6 +64,8 @@ def run_demo(options: Options, say: Say) -> dict[str, Any]:
     """Run everything; returns the summary; raises `FarthingError` where it cannot go on."""
     began = time.monotonic()
     files = [WATER_FLOW, ROOM_OCCUPANCY] if options.readings is None else [options.readings]
+    for file in files:
+        next(iter(read_readings(file, now=int(time.time()), base_name="")), None)
     with _folder(options.keep) as folder:
         with open_city(folder, options.devices, EXAMPLE, say) as city:
             works, malformed = plan(city, files, int(time.time()), say)

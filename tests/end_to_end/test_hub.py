@@ -281,7 +281,7 @@ async def test_a_wallet_that_wants_a_longer_window_is_refused_before_money_is_lo
         assert not hub.driver.channels
 
 
-async def test_a_wallet_whose_account_is_the_hubs_own_is_refused_by_the_contract(
+async def test_a_wallet_that_proposes_somebody_else_s_account_gets_no_channel(
     hub_city: City, tmp_path: Path
 ) -> None:
     config = await make_config(hub_city, tmp_path)
@@ -291,7 +291,7 @@ async def test_a_wallet_whose_account_is_the_hubs_own_is_refused_by_the_contract
         mallory.connected(hub),
     ):
         mallory.propose(hub.account)
-        await mallory.until(lambda: bool(mallory.errors("channel-refused")))
+        await mallory.until(lambda: bool(mallory.errors("account-not-proven")))
 
 
 async def test_a_hub_that_is_full_says_so(hub_city: City, tmp_path: Path) -> None:
@@ -328,6 +328,7 @@ async def test_an_operator_opens_channels_and_twice_is_once(hub_city: City, tmp_
         stranger = [address_to_hex(new_signer().address)] * 2
         pairs = [[address_to_hex(alice.account), address_to_hex(alice.signer.address)], stranger]
         assert await ask(hub, "open", pairs=pairs) == {"asked": 2, "opened": 1, "open_before": 0}
+        assert len(hub.driver.channels) == 1  # it is known as soon as the command ends
         assert await ask(hub, "open", pairs=pairs[:1]) == {
             "asked": 1,
             "opened": 0,
@@ -697,7 +698,11 @@ async def test_a_wallet_cannot_refuse_in_anothers_name(hub_city: City, tmp_path:
             mallory.connected(hub),
         ):
             mallory.send(PaymentRefused(id=id_of(asked), code="no", text=""))
+            await mallory.join()
             await mallory.submit("1")
+            await mallory.wait_received(FLOW_UCENT)
+            answer(mallory, id_of(asked), 5)  # nor pay for her
+            await mallory.wait_quiet()
         assert [row["state"] for row in await ask(hub, "requests")] == ["open"]
 
 

@@ -421,7 +421,16 @@ def test_only_a_confirmed_block_after_the_expiry_ends_the_freeze(status: ChainSt
     assert seen(TERMS_OF_CLOSE.expires).close is not None
     thawed = seen(TERMS_OF_CLOSE.expires + 1)
     assert thawed.close is None
-    assert (thawed.we_want_close, thawed.peer_wants_close) == (False, False)
+    assert not thawed.peer_wants_close
+
+
+def test_who_wanted_to_close_still_does_after_the_freeze_and_asks_again() -> None:
+    confirmed = view(block=101, timestamp=TERMS_OF_CLOSE.expires + 1)
+    result = step(accepted(), ObservedChannel(view=confirmed), moment(confirmed.timestamp))
+    assert result.state.phase is Phase.DRAINING
+    request, shown = messages(result)
+    assert request == CloseRequest(channel=CHANNEL)
+    assert isinstance(shown, Reestablish)
 
 
 def test_no_clock_ends_the_freeze() -> None:

@@ -69,6 +69,11 @@ def proposal(channel: Channel, **changes: Any) -> ChannelProposal:
     return ChannelProposal(**fields)
 
 
+def own_account(channel: Channel) -> Channel:
+    """The same with an account that is its signer's: what a wallet may propose by itself."""
+    return replace(channel, terms=replace(channel.terms, account_b=channel.terms.signer_b))
+
+
 async def commit(hub: Parts) -> None:
     await hub.driver.flush()
 
@@ -124,8 +129,17 @@ async def test_a_message_before_the_handshake_is_a_bug_of_ours(hub: Parts) -> No
 # -- proposals ------------------------------------------------------------------------------------
 
 
-async def test_a_proposal_is_kept_once_and_decided(hub: Parts) -> None:
+async def test_a_proposal_for_somebody_else_s_account_is_refused(hub: Parts) -> None:
     carol = fresh_channel(2)
+    wire = RememberingWire(carol.terms.signer_b)
+    hub.engine.on_connected(wire, carol.terms.signer_b)
+    hub.engine.on_message(wire, proposal(carol))
+    assert errors(wire) == ["account-not-proven"]
+    assert hub.engine.proposed(10) == []
+
+
+async def test_a_proposal_is_kept_once_and_decided(hub: Parts) -> None:
+    carol = own_account(fresh_channel(2))
     wire = RememberingWire(carol.terms.signer_b)
     hub.engine.on_connected(wire, carol.terms.signer_b)
     for _ in range(2):
@@ -170,7 +184,7 @@ async def test_too_many_that_join_at_once_come_back_later(
     hub: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "PROPOSALS_WAITING_MAX", 0)
-    carol = fresh_channel(2)
+    carol = own_account(fresh_channel(2))
     wire = RememberingWire(carol.terms.signer_b)
     hub.engine.on_message(wire, proposal(carol))
     assert errors(wire) == ["hub-busy"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.channels.client.exports import NoDatabase, export_receipts
+from farthing.channels.client.exports import FileExists, NoDatabase, export_receipts
 from farthing.channels.client.ledger import RECEIVED, SENT, Ledger, StoredPayment
 from farthing.channels.ids import address_to_hex, to_hex
 from farthing.channels.voucher import LaneTotal, replay
@@ -67,12 +67,17 @@ def test_nothing_is_made_where_there_is_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # an empty one would lack its owner's tables
 
 
-def test_an_older_file_stays_whole_when_the_new_one_cannot_be_written(
-    database: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_stands_there_is_never_replaced(database: Path, tmp_path: Path) -> None:
+    out = tmp_path / "key.json"
+    out.write_text("precious\n")
+    with pytest.raises(FileExists, match=r"key\.json exists"):
+        export_receipts(database, out)
+    assert out.read_text() == "precious\n"
+
+
+def test_nothing_appears_when_it_cannot_be_written(database: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.write_text("older\n")
     (tmp_path / "out.partial").mkdir()
     with pytest.raises(OSError, match="partial"):
         export_receipts(database, out)
-    assert out.read_text() == "older\n"
+    assert not out.exists()

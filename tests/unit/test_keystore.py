@@ -239,7 +239,7 @@ def test_a_changed_ciphertext_is_a_wrong_password_or_file(kept: Path) -> None:
 def test_a_kept_zero_is_no_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # eth_keyfile itself refuses to write it, so write another and let decryption yield zero.
     keystore.create(path, PASSWORD, KEY)
-    monkeypatch.setattr("eth_keyfile.keyfile.decode_keyfile_json", lambda record, pw: bytes(32))
+    monkeypatch.setattr("eth_keyfile.keyfile.decode_keyfile_json", lambda *_: bytes(32))
     with pytest.raises(keystore.MalformedKeystore, match="no private key"):
         keystore.unlock(path, PASSWORD)
 

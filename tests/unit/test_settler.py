@@ -1,5 +1,6 @@
 """Settler and watcher over a scripted chain: what is due, when, and what a failure costs."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from farthing.channels.ids import ChannelId
 from farthing.channels.state import ChainStatus, Channel, CloseTerms, SignedClose
 from farthing.channels.terms import Side
 from farthing.node import settler as settler_module
+from farthing.node.desk import ChainDesk
 from farthing.node.follower import Follower
 from farthing.node.sender import ChainUnreachable, TransactionFailed
 from farthing.node.settler import Settler, Watcher, settle_row, unsettled_lanes
@@ -180,6 +182,13 @@ async def test_lanes_go_in_batches_and_a_failed_batch_is_tried_again_alone(hub: 
     assert len(hub.chain.settled) == 2  # the failed one, once; not the first one again
 
 
+class InlineDesk(ChainDesk):
+    """Runs a call at once: nothing but the settler's own waiting delays it."""
+
+    async def send(self, call: Any) -> Any:
+        return call(self._chain)
+
+
 async def test_only_what_is_durable_is_settled(idle_hub: Parts) -> None:
     hub = idle_hub
     channel = await paid(hub, DUE_UCENT)
@@ -187,7 +196,9 @@ async def test_only_what_is_durable_is_settled(idle_hub: Parts) -> None:
     settled = []
 
     async def settle() -> None:
-        await made_settler(hub).settle()
+        desk = InlineDesk(hub.chain.desk()._chain)
+        settler = Settler(hub.driver, desk, unsettled_ucent=1, age_seconds=1, rows_max=1)
+        await settler.settle()
         settled.append(True)
 
     async with trio.open_nursery() as nursery:
@@ -197,6 +208,20 @@ async def test_only_what_is_durable_is_settled(idle_hub: Parts) -> None:
         await hub.driver.flush()
     assert settled
     assert settled_totals(hub) == [[DUE_UCENT + 1]]
+
+
+async def test_a_call_that_hangs_does_not_hold_up_a_hub_that_stops(hub: Parts) -> None:
+    hanging = threading.Event()
+    desk = hub.chain.desk()
+    try:
+        with trio.fail_after(10):
+            for run in (desk.read, desk.send):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run, lambda _: hanging.wait(60))
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
+    finally:
+        hanging.set()
 
 
 async def test_a_close_in_agreement_settles_by_itself(hub: Parts) -> None:

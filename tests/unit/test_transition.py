@@ -49,13 +49,15 @@ from farthing.channels.messages import (
     Update,
 )
 from farthing.channels.packed import PAYMENTS_MAX
-from farthing.channels.receipt import RECEIPT_BYTES_MAX, Receipt, ReceiptType
+from farthing.channels.receipt import RECEIPT_BYTES_MAX, Receipt, ReceiptType, make_receipt
 from farthing.channels.refusals import (
+    FalseReceipt,
     InsufficientBalance,
     NothingToPay,
     NotNow,
     OutOfTurn,
     TooManyUnacknowledged,
+    check_receipts,
 )
 from farthing.channels.state import (
     UNACKNOWLEDGED_MAX,
@@ -665,6 +667,28 @@ def test_a_peer_that_overflows_its_lane_is_at_fault_itself(full: LaneTotal) -> N
         step(state, Received(message=message), moment())
 
 
+def with_receipt(receipt: Receipt) -> Received:
+    """An update of 5 µ¢ under that receipt, rightly signed."""
+    payments = (Payment(amount_ucent=5, receipt=receipt),)
+    signed = voucher(Side.B, replay(LaneTotal(), payments)[-1])
+    return Received(
+        message=Update(
+            channel=CHANNEL, first_nonce=1, signature=signed.signature, payments=payments
+        )
+    )
+
+
+def test_a_receipt_of_another_amount_than_is_paid_ends_the_connection() -> None:
+    assert step(channel(), with_receipt(payment(5).receipt), moment()).effects
+    with pytest.raises(FalseReceipt, match="states 6 µ¢ and 5 µ¢ are paid"):
+        step(channel(), with_receipt(payment(6).receipt), moment())
+
+
+def test_a_receipt_that_nobody_can_read_ends_the_connection() -> None:
+    with pytest.raises(FalseReceipt, match="not CBOR"):
+        step(channel(), with_receipt(replace(payment(5).receipt, cbor=b"\xff")), moment())
+
+
 # -- stale views --------------------------------------------------------------------------------
 
 
@@ -749,3 +773,19 @@ def test_every_refusal_says_what_to_do() -> None:
     ]
     assert all(refusal.what_to_do for refusal in refusals)
     assert isinstance(refusals[0], LocalError)
+
+
+@pytest.mark.parametrize("wrong", ["no receipt at all", "another amount"])
+def test_a_payment_whose_receipt_is_false_is_not_accepted(wrong: str) -> None:
+    cbor = (
+        b"\xff"
+        if wrong == "no receipt at all"
+        else make_receipt(
+            ReceiptType.USAGE,
+            {"amount": 2, "block": 1, "at": 1, "purpose": "parking"},
+            salt=bytes(32),
+        ).cbor
+    )
+    receipt = Receipt(type=ReceiptType.USAGE, cbor=cbor, salt=bytes(32))
+    with pytest.raises(FalseReceipt):
+        check_receipts([Payment(amount_ucent=1, receipt=receipt)])
