@@ -211,17 +211,20 @@ async def test_only_what_is_durable_is_settled(idle_hub: Parts) -> None:
 
 
 async def test_a_call_that_hangs_does_not_hold_up_a_hub_that_stops(hub: Parts) -> None:
-    hanging = threading.Event()
+    go_on, ended = threading.Event(), threading.Event()
     desk = hub.chain.desk()
-    try:
-        with trio.fail_after(10):
-            for run in (desk.read, desk.send):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(run, lambda _: hanging.wait(60))
-                    await trio.testing.wait_all_tasks_blocked()
-                    nursery.cancel_scope.cancel()
-    finally:
-        hanging.set()
+
+    def hang(_: object) -> None:
+        go_on.wait(5)
+        ended.set()
+
+    for run in (desk.read, desk.send):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, hang)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not ended.is_set()
+    go_on.set()
 
 
 async def test_a_close_in_agreement_settles_by_itself(hub: Parts) -> None:
