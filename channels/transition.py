@@ -92,6 +92,10 @@ SUBMIT_AGAIN_SECONDS = 15
 """Chain time after which a co-signed close that is not on-chain is submitted again."""
 
 
+_ASKED: dict[type, str] = {AskedPay: "a payment", AskedClose: "a close"}
+"""What people ask for, in their words; messages are called by their names."""
+
+
 def step(state: Channel, event: Event, moment: Moment) -> Step:
     """Apply one event; raises `LocalError` or `PeerError` (state unchanged) or `InvariantBroken`.
 
@@ -100,7 +104,7 @@ def step(state: Channel, event: Event, moment: Moment) -> Step:
     subject: Any = event.message if isinstance(event, Received) else event
     phases, handler = TRANSITIONS[type(subject)]
     if state.phase not in phases:
-        refusal = NotNow(state.phase, type(subject).__name__)
+        refusal = NotNow(state.phase, _ASKED.get(type(subject), type(subject).__name__))
         if isinstance(subject, Update):
             return refuse(state, refusal)
         if isinstance(event, Received):

@@ -105,7 +105,7 @@ class PaymentAsk:
 
 
 class ChainNotSeen(LocalError):
-    """A receipt names the payer's newest block, and none is known yet."""
+    """A receipt names the payer's newest block, a request its time, and none is known yet."""
 
     code = "chain-not-seen"
     remedy = "wait until the chain answers; `farthing wallet status` says what holds it up"
@@ -139,8 +139,7 @@ def usage_payment(amount_ucent: int, purpose: str, moment: Moment) -> Payment:
 def _payment(
     kind: ReceiptType, amount_ucent: int, moment: Moment, fields: dict[str, Any]
 ) -> Payment:
-    if not moment.head_seen:
-        raise ChainNotSeen("this wallet has not read the chain since it started")
+    _seen(moment)
     common = {
         "amount": check_amount(amount_ucent),
         "block": moment.head_block,
@@ -168,6 +167,12 @@ def read_incoming(channel: ChannelId, nonce: int, payment: Payment) -> IncomingP
         fields=fields,
         problem=problem,
     )
+
+
+def _seen(moment: Moment) -> Moment:
+    if not moment.head_seen:
+        raise ChainNotSeen("this wallet has not read the chain since it started")
+    return moment
 
 
 class Requests:
@@ -243,14 +248,18 @@ class Requests:
     # -- we ask -----------------------------------------------------------------------------
 
     async def ask(self, channel: Channel, amount_ucent: int, purpose: str) -> PaymentAsk:
-        """Make a request that is durable; raises `AmountOutOfRange`, `BadPurpose`."""
+        """Make a request that is durable.
+
+        Raises `AmountOutOfRange`, `BadPurpose`, and `ChainNotSeen` as it expires in chain time.
+        """
+        moment = _seen(self._moment())
         ask = PaymentAsk(
             id=secrets.token_bytes(REQUEST_BYTES),
             ours=True,
             channel=channel.id,
             amount_ucent=check_amount(amount_ucent),
             purpose=check_purpose(purpose),
-            expires=self._moment().head_timestamp + REQUEST_SECONDS,
+            expires=moment.head_timestamp + REQUEST_SECONDS,
             state=RequestState.OPEN,
         )
         self._keep(ask)

@@ -124,7 +124,7 @@ class Wallet:
         try:
             with self._limit(timeout_seconds or self.timing.join_seconds, "joining", _WAITING_JOIN):
                 await self._pulse.until(
-                    lambda: connection.usable() is not None or connection.refusal is not None
+                    lambda: self._can_be_used() or connection.refusal is not None
                 )
         finally:
             connection.joining -= 1
@@ -132,6 +132,10 @@ class Wallet:
         if channel is None:
             raise self._connection.refusal or NotJoined("the hub opened no channel")
         return channel.id
+
+    def _can_be_used(self) -> bool:
+        """Whether there is a channel, and a chain view that receipts and requests can name."""
+        return self._connection.usable() is not None and self._follower.moment().head_seen > 0
 
     @contextlib.contextmanager
     def _limit(self, seconds: float, what: str, remedy: str) -> Iterator[None]:
