@@ -173,3 +173,12 @@ async def test_which_channel_to_close_is_asked_where_several_are_open(city: Smal
         with pytest.raises(UnknownChannel, match="several channels are open"):
             await wallet.start_close()
         assert await wallet.start_close(second, timeout_seconds=10) == second
+
+
+async def test_a_wallet_that_closed_joins_again_without_a_restart(empty_city: SmallCity) -> None:
+    async with empty_city.wallet() as wallet:
+        first = await wallet.join(timeout_seconds=10)
+        await wallet.close(timeout_seconds=10)
+        second = await wallet.join(timeout_seconds=10)
+        assert second != first
+        assert empty_city.chain.view(second).status is ChainStatus.OPEN

@@ -159,3 +159,16 @@ def test_a_record_keeps_what_must_outlive_a_process(state: Channel) -> None:
     assert (booted.sent, booted.received) == (state.sent, state.received)
     assert booted.we_want_close is state.we_want_close
     assert (booted.link, booted.fresh_boot, booted.refusing) == (Link.DOWN, True, False)
+
+
+def test_a_damaged_file_is_refused_with_advice(path: Path) -> None:
+    ledger = Ledger(path)
+    commit(ledger, channel(), *stored(5, 6))
+    ledger.close()
+    ledger = Ledger(path)
+    page = 4096
+    content = path.read_bytes()
+    path.write_bytes(content[:page] + b"\xff" * (len(content) - page))
+    with pytest.raises(LedgerUnusable, match="cannot be read"):
+        ledger.load_channels()
+    ledger.close()
