@@ -48,11 +48,12 @@ def test_a_withdrawal_that_no_voucher_covers_does_not_make_the_close_impossible(
 def test_a_debt_that_no_deposit_covers_takes_nothing_from_other_channels(city: City) -> None:
     city.open(account_b=bob.address, signer_b=bob.address, deposit=1000)
     terms = city.open(deposit=100, challenge_seconds=600, challenge_blocks=10)
-    city.settled(hub, city.voucher(terms, 0, 700))
+    before = city.balance(hub.address)
+    city.settled(hub, city.voucher(terms, 1, 700))  # alice, who owns nothing here, promised it
     closing(city, terms, hub)
     window_over(city, terms)
     city.channels.send(bob, "finish_close", terms)
-    assert city.balance(alice.address) == 100
+    assert city.balance(hub.address) == before + 100
     assert city.balance(city.channels.address) == 1000
 
 
