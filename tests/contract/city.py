@@ -127,8 +127,8 @@ class City:
         if token is None:
             token = deploy(evm, "city_credit", registry.address)
         channels = deploy(evm, "payment_channels", token.address, registry.address)
-        for person in (hub, bob):
-            token.send(treasury, "mint", person.address, 10**18, b"\x01" * 32)
+        for reference, person in enumerate((hub, bob), 1):
+            token.send(treasury, "mint", person.address, 10**18, bytes([reference]) * 32)
             token.send(person, "approve", channels.address, 2**256 - 1)
         return cls(evm, token, registry, channels)
 
