@@ -1,7 +1,10 @@
 """A deployed city: token, registry, channels, and the people who use them, for contract tests."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import vyper
 
 from farthing.contracts.artifacts import load
 
@@ -220,3 +223,10 @@ def hub_to_alice(**changes: Any) -> OpenRow:
 def deploy(evm: Evm, name: str, *arguments: Any) -> Contract:
     artifact = load(name)
     return evm.deploy(registrar, artifact.abi, artifact.bytecode, *arguments)
+
+
+def compiled(name: str) -> tuple[Any, bytes]:
+    """Compile a contract that only tests use; return its ABI and its creation code."""
+    source = Path(__file__).with_name(f"{name}.vy").read_text(encoding="utf-8")
+    output = vyper.compile_code(source, output_formats=["abi", "bytecode"])
+    return output["abi"], bytes.fromhex(output["bytecode"][2:])
