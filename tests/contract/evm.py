@@ -154,7 +154,7 @@ class Evm:
         entries = computation.get_log_entries()
         events = tuple(self._decoded(*entry) for entry in entries)
         output = computation.msg.storage_address if not to else computation.output
-        emitters = [to_checksum_address(address) for address, _, _ in entries]
+        emitters: list[str] = [to_checksum_address(address) for address, _, _ in entries]
         return Outcome(gas_used, output, events), emitters
 
     def _decoded(self, address: bytes, topics: Any, data: bytes) -> Event:
