@@ -107,3 +107,27 @@ def test_our_terms_refuse_what_no_contract_opens() -> None:
     for vector in REFUSED:
         with pytest.raises(UnsafeTerms):
             our_terms(vector["terms"])
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "contract", "deployment"),
+    [
+        (-1, 20, 32),
+        (2**256, 20, 32),
+        (1, 0, 32),
+        (1, 19, 32),
+        (1, 21, 32),
+        (1, 20, 31),
+        (1, 20, 33),
+    ],
+)
+def test_no_id_is_made_of_a_value_that_does_not_fit_its_word(
+    chain_id: int, contract: int, deployment: int
+) -> None:
+    with pytest.raises(UnsafeTerms):
+        channel_id(
+            chain_id=chain_id,
+            contract=Address(bytes(contract)),
+            deployment=bytes(deployment),
+            terms=our_terms(CHANNELS[0]["terms"]),
+        )
