@@ -13,7 +13,7 @@ CHALLENGE_SECONDS_MIN = 600
 CHALLENGE_SECONDS_MAX = 30 * 24 * 3600
 CHALLENGE_BLOCKS_MIN = 10
 CHALLENGE_BLOCKS_MAX = 1_000_000
-"""The contract's own bounds (contracts/payment_channels.vy); outside them a channel cannot open."""
+"""The contract's own bounds (contracts/requests.vy); outside them a channel cannot open."""
 
 _PAD = bytes(12)
 _UINT64_MAX = 2**64 - 1

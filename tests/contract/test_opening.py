@@ -13,10 +13,8 @@ from .city import (
     City,
     DepositRow,
     MemberRow,
-    Terms,
     alice,
     alice_signer,
-    bob,
     hub,
     hub_signer,
     hub_to_alice,
@@ -58,22 +56,6 @@ def test_a_bad_opening_is_refused_alone(
         city.open(**changes)
 
 
-def test_bad_rows_of_open_many_are_skipped_and_the_good_ones_open(city: City) -> None:
-    before = city.balance(hub.address)
-    rows = [hub_to_alice(deposit=CENT)]
-    for changes, _, _ in BAD_ROWS:
-        rows += [hub_to_alice(**changes), hub_to_alice(deposit=CENT)]
-    outcome = city.channels.send(hub, "open_many", rows)
-    terms = city.opened(outcome)
-    assert [each.sequence for each in terms] == [*range(1, len(BAD_ROWS) + 2)]
-    assert outcome.named("RowSkipped") == [
-        {"index": 2 * n + 1, "channel": ZERO32, "reason": reason}
-        for n, (_, reason, _) in enumerate(BAD_ROWS)
-    ]
-    assert before - city.balance(hub.address) == len(terms) * CENT
-    assert city.balance(city.channels.address) == len(terms) * CENT
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -99,34 +81,6 @@ def test_a_deposit_may_fill_its_76_bits_and_not_one_more(hostile_city: City) -> 
     city.channels.send(hub, "deposit", terms, hub.address, 1)
     city.channels.send(hub, "deposit", terms, alice.address, MOST)
     assert city.state(terms) == (1, 0, MOST, 0, 0, MOST, 0, 0, 0)
-
-
-def test_bad_rows_of_deposit_many_are_skipped_and_the_good_ones_count(city: City) -> None:
-    good, closing, closed = city.open(deposit=0), city.open(deposit=0), city.open(deposit=0)
-    for terms in (closing, closed):
-        city.channels.send(hub, "start_close", terms, 0, b"")
-    city.evm.pass_time(seconds=3601, blocks=21)
-    city.channels.send(hub, "finish_close", closed)
-    wrong = good._replace(challenge_seconds=3601)
-    bad: list[tuple[Terms, str, int, int]] = [
-        (wrong, hub.address, 1, UNKNOWN),
-        (closing, hub.address, 1, NOT_OPEN),
-        (closed, hub.address, 1, NOT_OPEN),
-        (good, hub_signer.address, 1, NOT_A_PARTY),
-        (good, hub.address, 0, AMOUNT),
-        (good, hub.address, MOST + 1, AMOUNT),
-        (good, hub.address, 2**256 - 1, AMOUNT),
-    ]
-    rows = [DepositRow(good, hub.address, 5)]
-    rows += [DepositRow(terms, account, amount) for terms, account, amount, _ in bad]
-    rows += [DepositRow(good, alice.address, 3), DepositRow(good, hub.address, 2)]
-    outcome = city.channels.send(bob, "deposit_many", rows)
-    assert [(each["index"], each["reason"]) for each in outcome.named("RowSkipped")] == [
-        (n + 1, reason) for n, (_, _, _, reason) in enumerate(bad)
-    ]
-    assert [each["deposit_total"] for each in outcome.named("Deposited")] == [5, 3, 7]
-    assert city.state(good)[:6] == (1, 0, 7, 0, 0, 3)
-    assert city.balance(city.channels.address) == 10
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,27 @@ def test_only_an_active_treasury_mints_and_names_the_funding(city: City) -> None
         city.token.send(treasury, "mint", alice.address, 7, REFERENCE)
 
 
+def test_a_repeated_mint_is_refused_whatever_else_it_says(city: City) -> None:
+    token, supply = city.token, city.token.read("totalSupply")
+    with pytest.raises(Reverted, match="credit: empty address"):
+        token.send(treasury, "mint", NOBODY, 7, REFERENCE)
+    assert not token.read("reference_used", REFERENCE)  # a refused mint uses no reference up
+    token.send(treasury, "mint", alice.address, 7, REFERENCE)
+    assert token.read("reference_used", REFERENCE)
+    city.registry.send(registrar, "set_member", MemberRow(bob.address, TREASURY))
+    for sender, to, amount in (
+        (treasury, alice, 7),
+        (treasury, alice, 8),
+        (treasury, bob, 7),
+        (bob, alice, 7),
+    ):
+        with pytest.raises(Reverted, match="credit: reference used"):
+            token.send(sender, "mint", to.address, amount, REFERENCE)
+    assert token.read("totalSupply") == supply + 7
+    token.send(bob, "mint", alice.address, 7, REFERENCE[:31] + b"\x06")
+    assert city.balance(alice.address) == 14
+
+
 def test_tokens_move_are_allowed_and_burn_as_erc_20_says(city: City) -> None:
     token = city.token
     assert [token.read(name) for name in ("name", "symbol", "decimals")] == [
