@@ -12,7 +12,7 @@ from typing import Any
 
 from farthing.channels.client.ledger import RECEIVED, SENT, StoredPayment
 from farthing.channels.client.records import channel_from_record, channel_to_record
-from farthing.channels.eip712 import close_digest
+from farthing.channels.eip712 import close_digest, withdrawal_digest
 from farthing.channels.errors import PeerError
 from farthing.channels.events import (
     AskedPay,
@@ -34,15 +34,21 @@ from farthing.channels.events import (
     SignClose,
     Signed,
     SignVoucher,
+    SignWithdrawal,
     SubmitClose,
+    SubmitWithdrawal,
     TellAcknowledged,
     TellReceived,
     TellStopped,
+    TellWithdrawal,
     Unlinked,
     Unverifiable,
     Verified,
     VerifyClose,
     VerifyVoucher,
+    VerifyWithdrawal,
+    WithdrawalSigned,
+    WithdrawalVerified,
 )
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import Error, Update, decode_message, encode_message
@@ -55,6 +61,8 @@ from farthing.channels.state import (
     CloseTerms,
     Moment,
     SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
 )
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
@@ -99,6 +107,8 @@ class Party:
     told: list[int] = field(default_factory=list)
     heard: list[Error] = field(default_factory=list)
     submitted: list[SignedClose] = field(default_factory=list)
+    withdrawing: list[Withdrawal] = field(default_factory=list)
+    withdrawn: list[tuple[WithdrawalTerms, bool]] = field(default_factory=list)
     _written: tuple[list[StoredPayment], list[StoredPayment]] = field(
         default_factory=lambda: ([], [])
     )
@@ -158,6 +168,12 @@ class Party:
             case VerifyClose(terms=close, signature=signature):
                 verify_digest(digest_of(close), signature, peer.address)
                 self._apply(CloseVerified(terms=close, signature=signature), newest)
+            case SignWithdrawal(terms=wish):
+                signature = signer.sign_digest(withdrawal_digest_of(wish))
+                self._apply(WithdrawalSigned(terms=wish, signature=signature), newest)
+            case VerifyWithdrawal(terms=wish, signature=signature):
+                verify_digest(withdrawal_digest_of(wish), signature, peer.address)
+                self._apply(WithdrawalVerified(terms=wish, signature=signature), newest)
             case RecordSent(payments=payments, totals=totals):
                 self._written[SENT].extend(stored(payments, totals))
             case RecordReceived(payments=payments, totals=totals):
@@ -191,6 +207,10 @@ class Party:
                 self._send_stored(first_nonce, state.sent.total.nonce)
             case SubmitClose(close=close):
                 self.submitted.append(close)
+            case SubmitWithdrawal(withdrawal=withdrawal):
+                self.withdrawing.append(withdrawal)
+            case TellWithdrawal(terms=wish, taken=taken):
+                self.withdrawn.append((wish, taken))
             case TellReceived(first_nonce=first_nonce, payments=payments):
                 self.told.extend(range(first_nonce, first_nonce + len(payments)))
             case Disconnect():
@@ -233,6 +253,17 @@ def digest_of(close: CloseTerms) -> bytes:
         transferred_a_ucent=close.transferred_a_ucent,
         transferred_b_ucent=close.transferred_b_ucent,
         expires=close.expires,
+    )
+
+
+def withdrawal_digest_of(wish: WithdrawalTerms) -> bytes:
+    """What both signers sign to withdraw."""
+    return withdrawal_digest(
+        SEPARATOR,
+        channel=CHANNEL,
+        account=TERMS.account(wish.side),
+        total_ucent=wish.total_ucent,
+        expires=wish.expires,
     )
 
 
@@ -367,3 +398,19 @@ class World:
         block = self.view.block + 1
         closed = replace(self.view, block=block, status=ChainStatus.CLOSED, settled_ucent=totals)
         self.observe(closed)
+
+    def take_out(self, withdrawal: Withdrawal) -> bool:
+        """Let the chain take a withdrawal, as the contract would; whether it did."""
+        terms, chain = withdrawal.terms, self.view
+        if withdrawal.ours is None or withdrawal.theirs is None:
+            raise AssertionError("a withdrawal with one signature was submitted")
+        amount = terms.total_ucent - chain.withdrawn_ucent[terms.side]
+        locked = sum(chain.deposit_ucent) - sum(chain.withdrawn_ucent)
+        if chain.status is not ChainStatus.OPEN or self.now > terms.expires or amount <= 0:
+            return False
+        if amount > locked:
+            raise AssertionError("a withdrawal takes more than the channel holds")
+        taken = list(chain.withdrawn_ucent)
+        taken[terms.side] = terms.total_ucent
+        self.observe(replace(chain, block=chain.block + 1, withdrawn_ucent=(taken[0], taken[1])))
+        return True

@@ -136,7 +136,7 @@ class Follower:
         for channel_id, view in views.items():
             self.observe(driver, driver.get(channel_id), view)
         for channel in list(driver.channels.values()):
-            if channel.refusing or channel.close is not None:
+            if channel.refusing or channel.waits_for_chain:
                 driver.feed(channel.id, Elapsed())
 
     async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
@@ -154,7 +154,7 @@ class Follower:
     def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
         """Feed what was read, unless it only repeats what is known: a commit costs flash life."""
         known = channel.chain
-        if known is not None and channel.close is None and _same(known, view):
+        if known is not None and not channel.waits_for_chain and _same(known, view):
             return
         driver.feed(channel.id, ObservedChannel(view=view))
         if known is not None and known.status is not view.status:

@@ -52,6 +52,7 @@ from .results import (
 from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
+from .taking_out import TakingOut, Withdrawn
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -100,10 +101,15 @@ class Wallet:
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
-        self._guard = Guard(transactions, self._follower, self._pulse, self._notices)
+        self._guard = Guard(
+            transactions, settings.account, self._follower, self._pulse, self._notices
+        )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self._taking_out = TakingOut(
+            self._driver, self._connection, self._follower, self._guard, self._pulse
+        )
 
     @property
     def account(self) -> Address:
@@ -300,6 +306,32 @@ class Wallet:
         """What happens from now on, for people to read; close it when done."""
         return self._notices.listen()
 
+    # -- taking out -------------------------------------------------------------------------
+
+    async def withdraw(
+        self,
+        amount_ucent: int,
+        channel: ChannelId | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Withdrawn:
+        """Take money out of the open channel, in agreement with the hub.
+
+        Raises `TookTooLong` (it may still happen), and as `TakingOut.withdraw`.
+        """
+        channel_id = self._which(channel)
+        limit = timeout_seconds or self.timing.close_seconds
+        with self._limit(limit, "withdrawing", _WAITING_WITHDRAWAL):
+            return await self._taking_out.withdraw(channel_id, amount_ucent)
+
+    async def claim(self, *, timeout_seconds: float | None = None) -> int:
+        """Take what the contract could not pay out before; returns µ¢.
+
+        Raises `NothingToClaim`, `ChainError`, `TookTooLong`.
+        """
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "claiming", _WAITING_CHAIN):
+            return await self._taking_out.claim()
+
     # -- closing ----------------------------------------------------------------------------
 
     async def close(
@@ -350,7 +382,7 @@ class Wallet:
             return self._driver.get(channel).id
         open_ones = [c for c in self.channels() if chain_status(c) is not ChainStatus.CLOSED]
         if not open_ones:
-            raise NotJoined("this wallet holds no channel that could be closed")
+            raise NotJoined("this wallet holds no channel that has not ended")
         if len(open_ones) > 1:
             ids = ", ".join(to_hex(c.id) for c in open_ones)
             raise UnknownChannel(f"several channels are open, name one of {ids}")
@@ -379,6 +411,7 @@ class Wallet:
 
 _WAITING_JOIN = "see `farthing wallet status`; the wallet keeps trying while it runs"
 _WAITING_QUEUE = "see `farthing wallet status`; the readings stay queued on disk"
+_WAITING_WITHDRAWAL = "see `farthing wallet status`: it is taken in time or free again"
 _WAITING_CLOSE = "wait longer, or close without the hub: `farthing wallet close --unilateral`"
 _WAITING_CHAIN = "look with `farthing wallet status`, then try again: repeating it is harmless"
 

@@ -5,14 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from .city import (
-    CENT,
     City,
     SettleRow,
     Terms,
     alice,
     alice_signer,
     bob,
-    carol,
     hub,
     hub_signer,
     packed,
@@ -52,49 +50,6 @@ def closed_channel(city: City) -> Terms:
     city.evm.pass_time(seconds=601, blocks=11)
     city.channels.send(hub, "finish_close", terms)
     return terms
-
-
-def test_a_poisoned_batch_settles_its_good_rows_and_reports_each_bad_one(
-    city: City, settle: Settle
-) -> None:
-    closed = closed_channel(city)
-    one, two = city.open(), city.open()
-    city.settled(hub, SettleRow(one, 0, 9, 10))
-    good = city.voucher(one, 0, 20)
-    bad = [
-        (city.voucher(one, 0, 30, by=alice_signer), BAD_SIGNATURE),
-        (city.voucher(one, 0, 30, by=hub), BAD_SIGNATURE),
-        (good._replace(transferred=30), BAD_SIGNATURE),
-        (good._replace(history=b"\x01" * 32, transferred=30), BAD_SIGNATURE),
-        (city.voucher(one, 0, 30)._replace(nonce=2), BAD_SIGNATURE),
-        (city.voucher(one, 0, 30)._replace(conditions=b"\x01" * 32), BAD_SIGNATURE),
-        (city.voucher(one, 0, 30)._replace(lane=1), BAD_SIGNATURE),
-        (city.voucher(two, 0, 30)._replace(terms=one), BAD_SIGNATURE),
-        (SettleRow(one, 0, 1, 30), BAD_SIGNATURE),
-        (good._replace(transferred=30, signature=b"\x01" * 64 + b"\x1b"), BAD_SIGNATURE),
-        (city.voucher(one, 0, 10, nonce=99), NOT_GREATER),
-        (city.voucher(one, 0, 9, nonce=100), NOT_GREATER),
-        (city.voucher(one, 1, 0), NOT_GREATER),
-        (city.voucher(one, 0, 30)._replace(lane=2), LANE),
-        (city.voucher(one._replace(sequence=77), 0, 30), UNKNOWN),
-        (city.voucher(one._replace(signer_a=carol.address), 0, 30), UNKNOWN),
-        (city.voucher(closed, 0, 30), CLOSED),
-    ]
-    for spoil in (high_s, *(lambda s, v=v: s[:64] + bytes([v]) for v in (0, 1, 26, 29, 255))):
-        row = city.voucher(one, 0, 30)
-        bad.append((row._replace(signature=spoil(row.signature)), BAD_SIGNATURE))
-    for r_or_s in (slice(0, 32), slice(32, 64)):
-        row = city.voucher(one, 0, 30)
-        spoilt = bytearray(row.signature)
-        spoilt[r_or_s] = bytes(32)
-        bad.append((row._replace(signature=bytes(spoilt)), BAD_SIGNATURE))
-    last = city.voucher(two, 1, 40)
-    outcome = settle(bob, good, *(row for row, _ in bad), last)
-
-    assert reasons(outcome) == [(n + 1, reason) for n, (_, reason) in enumerate(bad)]
-    assert [each["transferred"] for each in outcome.named("Settled")] == [20, 40]
-    assert city.state(one)[:5] == (1, 20, 100 * CENT, 0, 0)
-    assert city.state(two)[:5] == (1, 0, 100 * CENT, 0, 40)
 
 
 def test_a_settlement_event_says_what_it_changed(city: City, settle: Settle) -> None:

@@ -20,9 +20,8 @@ from farthing.channels.events import AskedClose, ObservedChannel
 from farthing.channels.messages import Reestablish, SignedTotal, encode_message
 from farthing.channels.refusals import InsufficientBalance
 from farthing.channels.signing import BadSignature
-from farthing.channels.state import OFFER_SECONDS, ChainStatus, Phase
+from farthing.channels.state import ACT_AGAIN_SECONDS, OFFER_SECONDS, ChainStatus, Phase
 from farthing.channels.terms import Side
-from farthing.channels.transition import SUBMIT_AGAIN_SECONDS
 
 from ..cores import Party, World
 from ..people import CHANNEL
@@ -416,7 +415,7 @@ def test_a_close_survives_a_connection_that_is_lost_at_any_message(
         world.deliver(world.other(party), 1)
     world.connect()
     world.run()
-    world.tick(SUBMIT_AGAIN_SECONDS)  # the side that accepted submits if nothing appears
+    world.tick(ACT_AGAIN_SECONDS)  # the side that accepted submits if nothing appears
     world.run()
     closed_alike(world)
 
@@ -437,7 +436,7 @@ def test_a_close_survives_a_crash_at_any_message(
         party.commit()
     world.crash(world.parties[crashing])
     world.run()
-    world.tick(SUBMIT_AGAIN_SECONDS)
+    world.tick(ACT_AGAIN_SECONDS)
     world.run()
     closed_alike(world)
 
