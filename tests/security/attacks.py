@@ -100,7 +100,8 @@ def refused(effects: tuple[Effect, ...]) -> str:
 def alice_at(folder: Path) -> Iterator[tuple[Node, Wire]]:
     """Alice's node with a real ledger and her live channel with bob; `flush` commits."""
     node = Node(folder / "alice.sqlite", ALICE)
-    node.hold()
+    if CHANNEL not in node.driver.channels:
+        node.hold()
     wire = wire_with(BOB.address)
     node.driver.link(CHANNEL, wire)
     shows = Reestablish(channel=CHANNEL, sent=None, received=None)

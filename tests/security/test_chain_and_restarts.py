@@ -7,7 +7,15 @@ import pytest
 
 from farthing.channels.events import Received
 from farthing.channels.ids import MalformedHex, channel_from_hex
-from farthing.channels.state import ChainStatus, CloseTerms, Phase, SignedClose
+from farthing.channels.state import (
+    ChainStatus,
+    CloseTerms,
+    Phase,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
+from farthing.channels.terms import Side
 from farthing.node.follower import Follower
 
 from ..contract.city import City, alice, hub
@@ -89,4 +97,17 @@ async def test_a_party_killed_after_it_signed_a_close_is_still_frozen(tmp_path: 
         await node.driver.flush()
         again = killed(node)
         assert again.state().close == signed
+        again.ledger.close()
+
+
+async def test_a_party_killed_after_it_signed_a_withdrawal_still_reserves_it(
+    tmp_path: Path,
+) -> None:
+    terms = WithdrawalTerms(side=Side.B, total_ucent=5, expires=NOW + 90)
+    signed = Withdrawal(terms=terms, ours=b"\x01" * 65)
+    with alice_at(tmp_path) as (node, _):
+        node.driver._set(replace(node.state(), withdrawals=(None, signed)))
+        await node.driver.flush()
+        again = killed(node)
+        assert again.state().withdrawals == (None, signed)
         again.ledger.close()

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from farthing.channels.client.driver import StrangerOnWire
 from farthing.channels.client.wire import Wire
 from farthing.channels.eip712 import close_digest, withdrawal_digest
 from farthing.channels.events import AskedClose, Received, Unlinked
@@ -18,6 +19,7 @@ from farthing.channels.messages import (
     CloseOffer,
     Reestablish,
     SignedTotal,
+    WithdrawalOffer,
 )
 from farthing.channels.signing import BadSignature, recover
 from farthing.channels.state import Link
@@ -29,14 +31,14 @@ from ..contract.city import (
     City,
     MemberRow,
     alice,
-    bob,
+    alice_signer,
     mallory,
     packed,
     registrar,
 )
 from ..contract.evm import Reverted
-from ..people import ALICE, BOB, CHANNEL, DOMAIN, MALLORY, NOW, SEPARATOR, lane, voucher
-from .attacks import alice_at, both_signed, malleated, queued, update
+from ..people import ALICE, BOB, CHANNEL, DOMAIN, MALLORY, NOW, SEPARATOR, TERMS, lane, voucher
+from .attacks import alice_at, both_signed, malleated, queued, update, wire_with
 
 BAD_SIGNATURE = 7
 DIGEST = b"\x55" * 32
@@ -122,6 +124,30 @@ async def test_a_close_offer_under_mallorys_signature_is_not_countersigned(tmp_p
         assert node.state().close is None
 
 
+async def test_a_withdrawal_under_mallorys_signature_is_not_countersigned(tmp_path: Path) -> None:
+    with alice_at(tmp_path) as (node, _):
+        forged = WithdrawalOffer(
+            channel=CHANNEL,
+            account=TERMS.account_b,
+            total_ucent=5,
+            expires=NOW + 60,
+            signature=MALLORY.sign_digest(DIGEST),
+        )
+        with pytest.raises(BadSignature):
+            node.driver.receive([(CHANNEL, Received(message=forged))])
+        assert node.state().withdrawals == (None, None)
+
+
+async def test_a_connection_of_mallorys_own_does_not_speak_for_bobs_channel(
+    tmp_path: Path,
+) -> None:
+    with alice_at(tmp_path) as (node, _):
+        mallorys = wire_with(MALLORY.address)
+        with pytest.raises(StrangerOnWire):
+            node.driver.link(CHANNEL, mallorys)
+        assert not node.driver.linked(CHANNEL, mallorys)
+
+
 async def test_a_claim_that_we_signed_more_stops_no_channel_without_our_signature(
     tmp_path: Path,
 ) -> None:
@@ -161,8 +187,8 @@ def test_an_unsigned_row_of_somebody_elses_lane_is_not_settled(city: City) -> No
     assert not city.settled(alice, row).named("Settled")
 
 
-def test_a_row_signed_by_another_member_is_not_settled(city: City) -> None:
-    row = city.voucher(city.open(deposit=100), 0, 100, by=bob)
+def test_a_row_signed_by_who_is_paid_is_not_settled(city: City) -> None:
+    row = city.voucher(city.open(deposit=100), 0, 100, by=alice_signer)
     assert not city.settled(alice, row).named("Settled")
 
 

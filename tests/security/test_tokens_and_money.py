@@ -15,7 +15,7 @@ LIES_TRUE, ANSWERS_NOTHING, TAKES_A_FEE = 3, 8, 9
 
 def misbehaves(city: City, behaviour: int) -> None:
     """Let the token misbehave when it is to pay the channels' contract."""
-    city.token.send(mallory, "misbehave", city.channels.address, behaviour, b"")
+    city.token.send(mallory, "misbehave", city.channels.address, behaviour)
 
 
 @pytest.mark.parametrize("behaviour", [LIES_TRUE, TAKES_A_FEE])
