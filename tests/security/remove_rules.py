@@ -11,17 +11,16 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import traceback
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -29,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "tests/security"
 TABLE = ROOT / FOLDER / "removals.toml"
 PAGE = ROOT / "docs" / "security-tests.md"
+LIBRARIES = ("coincurve", "eth.vm.forks.prague", "eth_account", "httpx", "trio", "vyper", "web3")
+"""Imported once, before runs are forked: they are most of a run's time, and no rule is theirs."""
 RUN_SECONDS_MAX = 300
 """Of one run of the folder, which takes a few seconds; a removal must not make it hang."""
 
@@ -59,6 +60,11 @@ class Removal:
     removed: str
     edits: tuple[Edit, ...]
 
+    @property
+    def touches_contracts(self) -> bool:
+        """Whether the contracts must be compiled anew."""
+        return any(edit.file.endswith(".vy") for edit in self.edits)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -67,14 +73,6 @@ class Table:
     items: dict[str, dict[str, str]]
     not_yet: dict[str, str]
     removals: tuple[Removal, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What became of one removal; fine if nothing is wrong."""
-
-    removal: Removal
-    wrong: str = ""
 
 
 def read_table() -> Table:
@@ -114,17 +112,6 @@ class Recorder:
             self.outcomes[report.nodeid] = "failed"
 
 
-def record(path: Path) -> None:
-    """Run the folder in this process and write what came out; the code must be the copy's own."""
-    from farthing.channels import state  # noqa: PLC0415 - only in the copy
-
-    recorder = Recorder()
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "--tb=no", FOLDER], plugins=[recorder])
-    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
-        raise SystemExit(f"pytest ended with {code}")
-    path.write_text(json.dumps({"code": state.__file__, "outcomes": recorder.outcomes}))
-
-
 class Copy:
     """A copy of the working tree in which rules are removed and put back."""
 
@@ -141,102 +128,139 @@ class Copy:
             if source.exists() or source.is_symlink():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target, follow_symlinks=False)
-        # No bytecode: a file that is changed twice in a second would be taken from the cache.
-        # No coverage either: code that lacks a rule says nothing about the tests of the real one.
-        self._env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")},
-            "PYTHONPATH": str(root / ".src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        self._before: dict[str, bytes] = {}
+        self._writes = 0
 
-    def outcomes(self) -> dict[str, str]:
-        """Run the folder; raises `ValueError` where it does not end or runs other code."""
-        with tempfile.TemporaryDirectory() as scratch:
-            result = Path(scratch) / "outcomes.json"
-            self._python(f"{FOLDER}/remove_rules.py", "--record", str(result))
-            found: dict[str, Any] = json.loads(result.read_text())
-        if not Path(found["code"]).is_relative_to(self.root):
-            raise ValueError(f"the tests ran the code in {found['code']}, not the copy's")
-        outcomes: dict[str, str] = found["outcomes"]
+    def remove(self, removal: Removal) -> None:
+        """Take a rule out; raises `ValueError` where its text is not there once."""
+        names = {edit.file for edit in removal.edits}
+        if removal.touches_contracts:
+            artifacts = (self.root / "contracts" / "artifacts").glob("*.json")
+            names |= {str(path.relative_to(self.root)) for path in artifacts}
+        self._before = {name: (self.root / name).read_bytes() for name in names}
+        for edit in removal.edits:
+            self._write(edit.file, edit.applied(self.root).encode())
+
+    def put_back(self) -> None:
+        """Make the copy whole again."""
+        for name, content in self._before.items():
+            self._write(name, content)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file at a time of its own: bytecode of another content is never taken for its."""
+        path = self.root / name
+        path.write_bytes(content)
+        self._writes += 1
+        os.utime(path, (self._writes, self._writes))
+
+
+def run_here(copy: Copy, removal: Removal | None, result: Path) -> None:
+    """Run the folder on the copy's code and write what came out; for a process of its own."""
+    os.chdir(copy.root)
+    sys.path.insert(0, str(copy.root / ".src"))
+    signal.alarm(RUN_SECONDS_MAX)
+    if removal is not None and removal.touches_contracts:
+        import_module("farthing.contracts.compile").main([])
+    recorder = Recorder()
+    options = ["-q", "-p", "no:cacheprovider", "--tb=no", "-c", "pyproject.toml", FOLDER]
+    code = pytest.main(options, plugins=[recorder])
+    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
+        raise SystemExit(f"pytest ended with {code}")
+    ran = Path(str(import_module("farthing.channels.state").__file__))
+    if not ran.is_relative_to(copy.root):
+        raise SystemExit(f"the tests ran the code in {ran}, not the copy's")
+    result.write_text(json.dumps(recorder.outcomes), encoding="utf-8")
+
+
+class Attempt:
+    """One run in a forked process: it starts with the libraries that all runs import."""
+
+    def __init__(self, copy: Copy, removal: Removal | None) -> None:
+        self.copy = copy
+        self.removal = removal
+        self._result = copy.root.with_name(copy.root.name + ".json")
+        self._output = copy.root.with_name(copy.root.name + ".txt")
+        self._result.unlink(missing_ok=True)
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run()
+
+    def _run(self) -> NoReturn:
+        code = 1
+        try:
+            output = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            run_here(self.copy, self.removal, self._result)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def outcomes(self, status: int) -> dict[str, str]:
+        """What came out of the process that has ended; raises `ValueError` where nothing did."""
+        if os.WIFSIGNALED(status):
+            raise ValueError(f"it did not end within {RUN_SECONDS_MAX} s, or was killed")
+        if status != 0:
+            raise ValueError(self._output.read_text(encoding="utf-8")[-2000:])
+        outcomes: dict[str, str] = json.loads(self._result.read_text(encoding="utf-8"))
         return outcomes
 
-    def _python(self, *arguments: str) -> None:
-        try:
-            subprocess.run(
-                [sys.executable, *arguments],
-                cwd=self.root,
-                env=self._env,
-                check=True,
-                capture_output=True,
-                timeout=RUN_SECONDS_MAX,
-            )
-        except subprocess.CalledProcessError as error:
-            raise ValueError(error.stderr.decode()[-2000:]) from None
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"it did not end within {RUN_SECONDS_MAX} s") from None
 
-    @contextmanager
-    def without(self, removal: Removal) -> Iterator[None]:
-        """The copy without a rule; contracts are compiled anew."""
-        touched = {edit.file for edit in removal.edits}
-        if any(name.endswith(".vy") for name in touched):
-            artifacts = (self.root / "contracts" / "artifacts").glob("*.json")
-            touched |= {str(path.relative_to(self.root)) for path in artifacts}
-        before = {name: (self.root / name).read_bytes() for name in touched}
-        try:
-            for edit in removal.edits:
-                (self.root / edit.file).write_text(edit.applied(self.root), encoding="utf-8")
-            if any(name.endswith(".vy") for name in touched):
-                self._python("-m", "farthing.contracts.compile")
-            yield
-        finally:
-            for name, content in before.items():
-                (self.root / name).write_bytes(content)
-
-
-def judge(copy: Copy, removal: Removal, sound: dict[str, str]) -> Verdict:
-    """Remove one rule and compare what failed with what should."""
-    try:
-        with copy.without(removal):
-            outcomes = copy.outcomes()
-    except ValueError as error:
-        return Verdict(removal=removal, wrong=str(error))
+def judge(removal: Removal, outcomes: dict[str, str], sound: dict[str, str]) -> str:
+    """What is wrong with a removal by what came out of its run; empty where it is exact."""
     failed = {name for name, outcome in outcomes.items() if outcome == "failed"}
-    if outcomes.get(removal.attack) != "failed":
-        return Verdict(removal=removal, wrong="the attack does not succeed without the rule")
+    if removal.attack not in failed:
+        return "the attack does not succeed without the rule"
     if others := failed - {removal.attack}:
-        return Verdict(removal=removal, wrong="others failed too: " + ", ".join(sorted(others)))
+        return "others failed too: " + ", ".join(sorted(others))
     if missing := sound.keys() - outcomes.keys():
-        return Verdict(removal=removal, wrong="not run: " + ", ".join(sorted(missing)))
-    return Verdict(removal=removal)
+        return "not run: " + ", ".join(sorted(missing))
+    return ""
 
 
-def run(removals: tuple[Removal, ...], jobs: int) -> list[Verdict]:
-    """Judge removals, each in a copy that was seen to pass untouched; prints as it goes."""
+def run(removals: tuple[Removal, ...], jobs: int) -> int:
+    """Judge removals, each in a copy that passes untouched; prints as it goes; how many differ."""
+    for library in LIBRARIES:
+        import_module(library)
     with tempfile.TemporaryDirectory() as scratch:
-        copies: SimpleQueue[Copy] = SimpleQueue()
-        made = [Copy(Path(scratch).resolve() / str(number)) for number in range(jobs)]
-        sound = made[0].outcomes()
+        free = [Copy(Path(scratch).resolve() / str(number)) for number in range(jobs)]
+        untouched = Attempt(free[0], None)
+        sound = untouched.outcomes(os.waitpid(untouched.pid, 0)[1])
         if not sound or set(sound.values()) != {"passed"}:
             failed = sorted(name for name, outcome in sound.items() if outcome != "passed")
             raise SystemExit("before anything is removed these do not pass: " + ", ".join(failed))
-        for copy in made:
-            copies.put(copy)
+        waiting, running, wrong = list(removals), dict[int, Attempt](), 0
+        while waiting or running:
+            while waiting and free:
+                copy, removal = free.pop(), waiting.pop(0)
+                copy.remove(removal)
+                attempt = Attempt(copy, removal)
+                running[attempt.pid] = attempt
+            pid, status = os.wait()
+            attempt = running.pop(pid)
+            attempt.copy.put_back()
+            free.append(attempt.copy)
+            wrong += bool(_tell(attempt, status, sound))
+        return wrong
 
-        def one(removal: Removal) -> Verdict:
-            copy = copies.get()
-            try:
-                verdict = judge(copy, removal, sound)
-            finally:
-                copies.put(copy)
-            sys.stdout.write(f"{'WRONG' if verdict.wrong else 'exact':5}  {removal.id}\n")
-            if verdict.wrong:
-                sys.stdout.write(f"       {verdict.wrong}\n")
-            sys.stdout.flush()
-            return verdict
 
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
-            return list(pool.map(one, removals))
+def _tell(attempt: Attempt, status: int, sound: dict[str, str]) -> str:
+    if attempt.removal is None:
+        raise TypeError("nothing was removed")
+    try:
+        problem = judge(attempt.removal, attempt.outcomes(status), sound)
+    except ValueError as error:
+        problem = str(error)
+    sys.stdout.write(f"{'WRONG' if problem else 'exact'}  {attempt.removal.id}\n")
+    if problem:
+        sys.stdout.write(f"       {problem}\n")
+    sys.stdout.flush()
+    return problem
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -282,18 +306,14 @@ def main() -> int:
     parser.add_argument("ids", nargs="*", metavar="ID", help="removals to run; all unless given")
     parser.add_argument("--jobs", type=int, default=1, help="how many run at the same time")
     parser.add_argument("--write", action="store_true", help="write the page after an exact run")
-    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.record is not None:
-        record(chosen.record)
-        return 0
     table = read_table()
     if unknown := set(chosen.ids) - {removal.id for removal in table.removals}:
         parser.error("unknown: " + ", ".join(sorted(unknown)))
     if chosen.write and chosen.ids:
         parser.error("the page is written after a run of all removals")
     removals = tuple(r for r in table.removals if not chosen.ids or r.id in chosen.ids)
-    wrong = sum(bool(verdict.wrong) for verdict in run(removals, chosen.jobs))
+    wrong = run(removals, chosen.jobs)
     sys.stdout.write(f"{len(removals)} removals, {len(removals) - wrong} exact\n")
     if not wrong and chosen.write:
         PAGE.write_text(render(table), encoding="utf-8")
