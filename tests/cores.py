@@ -51,7 +51,7 @@ from farthing.channels.events import (
     WithdrawalVerified,
 )
 from farthing.channels.ids import ChannelId
-from farthing.channels.messages import Error, Update, decode_message, encode_message
+from farthing.channels.messages import Error, Message, Update, decode_message, encode_message
 from farthing.channels.signing import BadSignature, sign_voucher, verify_digest, verify_voucher
 from farthing.channels.state import (
     STALE_DIVISOR,
@@ -103,6 +103,7 @@ class Party:
     state: Channel
     durable: Durable
     out: deque[bytes] = field(default_factory=deque)
+    said: list[bytes] = field(default_factory=list)
     hangs_up: bool = False
     told: list[int] = field(default_factory=list)
     heard: list[Error] = field(default_factory=list)
@@ -202,7 +203,7 @@ class Party:
     def _carry_out(self, state: Channel, effect: Effect) -> None:
         match effect:
             case Send(message=message):
-                self.out.append(encode_message(message))
+                self._say(message)
             case SendStored(first_nonce=first_nonce):
                 self._send_stored(first_nonce, state.sent.total.nonce)
             case SubmitClose(close=close):
@@ -220,6 +221,10 @@ class Party:
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
 
+    def _say(self, message: Message) -> None:
+        self.said.append(encode_message(message))
+        self.out.append(self.said[-1])
+
     def _send_stored(self, first_nonce: int, last_nonce: int) -> None:
         lane = [
             one
@@ -234,7 +239,7 @@ class Party:
                 signature=self._sign(chunk[-1].total).signature,
                 payments=tuple(one.payment for one in chunk),
             )
-            self.out.append(encode_message(update))
+            self._say(update)
 
     def crash(self, durable: Durable | None = None) -> None:
         """Lose the memory; boot from what is durable, or from a backup of it."""
