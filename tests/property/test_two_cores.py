@@ -104,6 +104,19 @@ class TwoCores(RuleBasedStateMachine):
         for close in self.party(side).submitted:
             self.world.mine(close)
 
+    @rule(side=SIDES)
+    def pay_everything(self, side: Side) -> None:
+        balance = self.party(side).state.our_balance_ucent()
+        if balance > 0:
+            self.pay(side, [balance], durable=True)
+
+    @rule(side=SIDES)
+    def agree_on_withdrawing_everything(self, side: Side) -> None:
+        balance = self.party(side).state.our_balance_ucent()
+        if balance > 0:
+            self.ask_to_withdraw(side, balance)
+            self.world.run()
+
     @rule(side=SIDES, amount=st.integers(1, 60))
     def ask_to_withdraw(self, side: Side, amount: int) -> None:
         party = self.party(side)
