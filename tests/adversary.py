@@ -65,6 +65,10 @@ class Heard:
     closes: dict[CloseTerms, bytes] = field(default_factory=dict)
     withdrawals: dict[WithdrawalTerms, bytes] = field(default_factory=dict)
 
+    def offers(self) -> list[CloseTerms | WithdrawalTerms]:
+        """All of them, oldest first of each kind."""
+        return [*self.closes, *self.withdrawals]
+
 
 class Battle:
     """One channel: the honest party on one side of it, mallory on the other."""
@@ -366,7 +370,8 @@ class Battle:
         sender = SIGNERS[side]
         if side is self.honest:
             self.look()
-        if self.view().status is ChainStatus.OPEN:
+        status = self.view().status
+        if status is ChainStatus.OPEN:
             assert self.send(sender, "start_close", self.opened, 0, b"") is not None
         self.look()
         if side is not self.honest:

@@ -10,24 +10,24 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from farthing.channels.events import AskedClose, AskedPay, AskedWithdraw
 from farthing.channels.messages import CloseRequest
-from farthing.channels.state import OFFER_SECONDS_MAX, ChainStatus, CloseTerms, WithdrawalTerms
+from farthing.channels.state import OFFER_SECONDS_MAX, CloseTerms, WithdrawalTerms
 from farthing.channels.terms import Side
 from farthing.channels.voucher import LaneTotal
 
-from ..adversary import SIGNERS, WINDOW_BLOCKS, WINDOW_SECONDS, Battle
+from ..adversary import ACCOUNTS, SIGNERS, WINDOW_BLOCKS, WINDOW_SECONDS, Battle
 from ..contract import city as cities
 from ..contract.city import City
 from ..contract.evm import Evm
 
 SIDES = st.sampled_from(Side)
 AMOUNTS = st.integers(1, 60)
+EVERYTHING, NEWEST = 0, -1
 LIVES = st.sampled_from([1, OFFER_SECONDS_MAX, OFFER_SECONDS_MAX + 1, WINDOW_SECONDS])
 
 
@@ -54,62 +54,44 @@ class Adversary(RuleBasedStateMachine):
     def honest_pays(self, amounts: list[int]) -> None:
         self.battle.ask(AskedPay(payments=self.battle.payments(amounts)))
 
+    @rule(amount=AMOUNTS | st.just(EVERYTHING))
+    def honest_asks_to_withdraw(self, amount: int) -> None:
+        if amount == EVERYTHING:
+            amount = self.battle.party.state.our_balance_ucent()
+        self.battle.ask(AskedWithdraw(amount_ucent=amount))
+
     @rule()
     def honest_asks_to_close(self) -> None:
         self.battle.ask(AskedClose())
 
-    @rule(amount=AMOUNTS)
-    def honest_asks_to_withdraw(self, amount: int) -> None:
-        self.battle.ask(AskedWithdraw(amount_ucent=amount))
+    @rule(crashes=st.booleans(), shown=st.none() | st.integers(0, 8) | st.just(NEWEST))
+    def they_meet_again(self, crashes: bool, shown: int | None) -> None:
+        """On a new connection mallory shows what she likes of what she holds."""
+        battle = self.battle
+        if crashes:
+            battle.party.crash()
+        battle.connect()
+        newest = len(battle.heard.vouchers) - 1 if battle.heard.vouchers else None
+        battle.mallory_greets(newest if shown == NEWEST else shown)
 
-    @rule()
-    def honest_withdraws_everything(self) -> None:
-        balance = self.battle.party.state.our_balance_ucent()
-        self.battle.ask(AskedWithdraw(amount_ucent=balance))
-
-    @rule()
-    def honest_looks(self) -> None:
-        self.battle.look()
-
-    @rule()
-    def honest_crashes_and_boots(self) -> None:
-        self.battle.party.crash()
-        self.battle.connect()
-
-    @rule(seconds=st.sampled_from([1, 15, 121, 900, WINDOW_SECONDS]), looks=st.booleans())
+    @rule(seconds=st.sampled_from([0, 1, 15, 121, 900, WINDOW_SECONDS]), looks=st.booleans())
     def wait(self, seconds: int, looks: bool) -> None:
         self.battle.wait(seconds, min(seconds, WINDOW_BLOCKS), looks=looks)
-
-    @rule()
-    def reconnect(self) -> None:
-        self.battle.connect()
 
     # -- what mallory says ------------------------------------------------------------------
 
     @rule(
-        amounts=st.lists(AMOUNTS, min_size=1, max_size=3),
+        amounts=st.lists(AMOUNTS, min_size=1, max_size=3) | st.just([EVERYTHING]),
         forged=st.sampled_from([False, False, False, True]),
         skips=st.sampled_from([0, 0, 0, 0, 1, -1]),
     )
     def mallory_pays(self, amounts: list[int], forged: bool, skips: int) -> None:
-        if self.battle.party.state.received.claimed.nonce + skips >= 0:
-            self.battle.mallory_pays(amounts, forged=forged, skips=skips)
-
-    @rule()
-    def mallory_pays_all_she_has(self) -> None:
         state = self.battle.party.state
-        left = state.peer_balance_ucent(state.received.claimed.transferred_ucent)
-        if left > 0:
-            self.battle.mallory_pays([left], forged=False, skips=0)
-
-    @rule(shown=st.none() | st.integers(0, 8))
-    def mallory_greets(self, shown: int | None) -> None:
-        self.battle.mallory_greets(shown)
-
-    @rule()
-    def mallory_greets_with_the_newest(self) -> None:
-        vouchers = self.battle.heard.vouchers
-        self.battle.mallory_greets(len(vouchers) - 1 if vouchers else None)
+        claimed = state.received.claimed
+        if amounts == [EVERYTHING]:
+            amounts = [max(state.peer_balance_ucent(claimed.transferred_ucent), 1)]
+        if claimed.nonce + skips >= 0:
+            self.battle.mallory_pays(amounts, forged=forged, skips=skips)
 
     @rule(back=st.integers(0, 4), lies=st.sampled_from([False, False, False, False, True]))
     def mallory_acknowledges(self, back: int, lies: bool) -> None:
@@ -131,30 +113,20 @@ class Adversary(RuleBasedStateMachine):
         )
         self.battle.mallory_says_offer(close, accepts=accepts)
 
-    @rule(side=SIDES, total=AMOUNTS, lives=LIVES, accepts=st.booleans())
+    @rule(side=SIDES, total=AMOUNTS | st.just(EVERYTHING), lives=LIVES, accepts=st.booleans())
     def mallory_signs_a_withdrawal(self, side: Side, total: int, lives: int, accepts: bool) -> None:
+        state = self.battle.party.state
         expires = self.battle.city.evm.time + lives
+        if total == EVERYTHING:
+            side = state.side.other
+            claimed_ucent = state.received.claimed.transferred_ucent
+            total = max(state.withdrawn_ucent(side) + state.peer_balance_ucent(claimed_ucent), 0)
         wish = WithdrawalTerms(side=side, total_ucent=total, expires=expires)
         self.battle.mallory_says_offer(wish, accepts=accepts)
 
     @rule()
-    def mallory_offers_to_withdraw_all_she_has(self) -> None:
-        state = self.battle.party.state
-        side = state.side.other
-        left = state.peer_balance_ucent(state.received.claimed.transferred_ucent)
-        if left > 0:
-            wish = WithdrawalTerms(
-                side=side,
-                total_ucent=state.withdrawn_ucent(side) + left,
-                expires=state.chain.timestamp + OFFER_SECONDS_MAX if state.chain else 0,
-            )
-            self.battle.mallory_says_offer(wish, accepts=False)
-
-    @rule()
     def mallory_accepts_what_is_offered(self) -> None:
-        heard = self.battle.heard
-        offers: list[CloseTerms | WithdrawalTerms] = [*heard.closes, *heard.withdrawals]
-        for offer in offers:
+        for offer in self.battle.heard.offers():
             self.battle.mallory_says_offer(offer, accepts=True)
 
     @rule(age=st.integers(1, 20))
@@ -170,34 +142,25 @@ class Adversary(RuleBasedStateMachine):
         if place < len(battle.heard.vouchers):
             battle.settle(cities.mallory, battle.honest, *battle.heard.vouchers[place])
 
-    @rule(total=st.integers(1, 400), nonce=st.integers(0, 9), signs=st.booleans())
-    def mallory_settles_her_own_lane(self, total: int, nonce: int, signs: bool) -> None:
+    @rule(total=st.integers(1, 400), signs=st.booleans())
+    def mallory_settles_her_own_lane(self, total: int, signs: bool) -> None:
         battle = self.battle
         made = LaneTotal(nonce=1, transferred_ucent=total, history=b"\x77" * 32)
-        signature = battle.signed(made).signature if signs and nonce == 1 else b""
-        sender = cities.hub if battle.honest is Side.B else cities.alice
-        battle.settle(sender, battle.honest.other, made, signature)
+        signature = battle.signed(made).signature if signs else b""
+        battle.settle(ACCOUNTS[battle.honest.other], battle.honest.other, made, signature)
+
+    @rule(finishes=st.booleans())
+    def mallory_closes(self, finishes: bool) -> None:
+        battle = self.battle
+        if finishes:
+            battle.send(cities.mallory, "finish_close", battle.opened)
+        else:
+            battle.send(SIGNERS[battle.honest.other], "start_close", battle.opened, 0, b"")
 
     @rule()
-    def mallory_starts_to_close(self) -> None:
-        sender = SIGNERS[self.battle.honest.other]
-        self.battle.send(sender, "start_close", self.battle.opened, 0, b"")
-
-    @rule()
-    def mallory_finishes(self) -> None:
-        self.battle.send(cities.mallory, "finish_close", self.battle.opened)
-
-    @rule(place=st.integers(0, 4))
-    def mallory_submits_a_close(self, place: int) -> None:
-        closes = list(self.battle.heard.closes)
-        if place < len(closes):
-            self.battle.mallory_submits(closes[-1 - place])
-
-    @rule(place=st.integers(0, 4))
-    def mallory_submits_a_withdrawal(self, place: int) -> None:
-        withdrawals = list(self.battle.heard.withdrawals)
-        if place < len(withdrawals):
-            self.battle.mallory_submits(withdrawals[-1 - place])
+    def mallory_submits_all_that_was_ever_signed(self) -> None:
+        for offer in reversed(self.battle.heard.offers()):
+            self.battle.mallory_submits(offer)
 
     @rule(side=SIDES, amount=AMOUNTS)
     def somebody_tops_up(self, side: Side, amount: int) -> None:
@@ -205,23 +168,16 @@ class Adversary(RuleBasedStateMachine):
 
     # -- what must hold ---------------------------------------------------------------------
 
-    @rule()
-    @precondition(lambda self: self.battle.view().status is not ChainStatus.CLOSED)
-    def each_alone_could_finish_now(self) -> None:
-        for side in Side:
-            with self.battle.what_if():
-                self.battle.finish_alone(side)
-
     @invariant()
     def the_honest_party_never_promises_more_than_it_owns(self) -> None:
         assert self.battle.party.state.our_balance_ucent() >= 0
 
     def teardown(self) -> None:
+        """Wherever the run has come to, each party alone can end the channel."""
         if hasattr(self, "battle"):
-            if self.battle.view().status is ChainStatus.CLOSED:
-                self.battle.check_end()
-            else:
-                self.each_alone_could_finish_now()
+            for side in Side:
+                with self.battle.what_if():
+                    self.battle.finish_alone(side)
         self.city.evm.restore(self.beginning)
 
 
