@@ -46,7 +46,7 @@ def read_config(path: Path) -> HubConfig:
     return load(path, os.environ)
 
 
-@click.group()
+@click.group(epilog="Example: farthing hub status --config hub/hub.toml")
 def hub() -> None:
     """Run and operate an agency's hub."""
 

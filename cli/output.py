@@ -56,7 +56,7 @@ def rows_options(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in (
         click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of names."),
-        click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ):
         wrapped = option(wrapped)
     return wrapped

@@ -30,7 +30,7 @@ CHANNEL_COLUMNS = (
 CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:9], "channel")
 
 
-@click.group()
+@click.group(epilog="Example: farthing wallet balance --folder alice")
 def wallet() -> None:
     """Run and use a device wallet."""
 
