@@ -1,14 +1,9 @@
 """Shell completion: in a real bash, and what zsh and fish run; fast, and without a traceback."""
 
 import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +13,9 @@ from farthing.cli.completion import SHELLS
 from farthing.cli.main import COMMANDS, root
 
 from ..hub_world import farthing
+from ..terminals import bash
 
 BIN = Path(sys.executable).parent
-WAIT_SECONDS = 60
 HEAVY = {"web3", "eth", "eth_account", "eth_keyfile", "hypercorn", "requests"}
 COMPLETE = """
 import sys
@@ -49,71 +44,23 @@ def asked(words: str, place: int, *, of: str = "bash", python: str = "") -> str:
     return done.stdout
 
 
-class Bash:
-    """An interactive bash on a terminal of its own."""
-
-    def __init__(self, master: int) -> None:
-        self._master = master
-        self._seen = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    def wait(self, text: str) -> None:
-        """Read until a text has appeared after all that was waited for before."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while text not in self._seen:
-            left = deadline - time.monotonic()
-            ready, _, _ = select.select([self._master], [], [], max(0.0, left))
-            assert ready, f"no {text!r} in {self._seen!r}"
-            self._seen += os.read(self._master, 4096).decode(errors="replace")
-        self._seen = self._seen.split(text, 1)[1]
-
-
-@contextmanager
-def bash(folder: Path) -> Iterator[Bash]:
-    """The shell, with the script loaded as its help says; it is ended by its own process id."""
-    master, terminal = pty.openpty()
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PS1": "ready> "}
-    environment |= {"TERM": "dumb", "HOME": str(folder), "INPUTRC": "/dev/null"}
-    shell = subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-        cwd=folder,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    try:
-        typing = Bash(master)
-        typing.wait("ready> ")
-        typing.type('eval "$(farthing completion bash)"\n')
-        typing.wait("ready> ")
-        yield typing
-    finally:
-        shell.kill()
-        shell.wait()
-        os.close(master)
-
-
 def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> None:
     (tmp_path / "only.toml").touch()
     with bash(tmp_path) as typing:
+        typing.type('eval "$(farthing completion bash)"\n')
+        typing.wait("ready> ")
         for keys, completed in (
-            ("farthing wal\t", "farthing wallet "),
-            ("farthing wallet hist\t", "farthing wallet history "),
-            ("farthing wallet history --dir\t", "farthing wallet history --direction "),
-            ("farthing wallet history --direction se\t", "--direction sent "),
-            ("farthing hub status --config on\t", "farthing hub status --config only.toml "),
+            ("wal\t", "wallet "),
+            ("wallet hist\t", "wallet history "),
+            ("wallet history --dir\t", "wallet history --direction "),
+            ("wallet history --direction se\t", "wallet history --direction sent "),
+            ("hub status --config on\t", "hub status --config only.toml "),
         ):
-            typing.type(keys)
-            typing.wait(completed.split()[-1])
+            typing.type(f"farthing {keys}")
+            typing.wait(f"farthing {completed}")
             # Ctrl-A goes to the start of the line, so that what stands there is printed, not run.
-            typing.type("\x01echo [\x05]\n")
-            typing.wait(f"[{completed if completed.startswith('farthing') else ''}")
-            typing.wait(f"{completed.split()[-1]} ]")
+            typing.type("\x01echo '[\x05]'\n")
+            typing.wait(f"\n[farthing {completed}]")
             typing.wait("ready> ")
 
 
