@@ -41,8 +41,9 @@ def history(
     r"""List payments, oldest first, with their receipts; works whether the wallet runs or not.
 
     pending: sent, and the hub has not said that it holds it. acknowledged: the payee holds it.
-    settled: the chain has it. missed: the channel closed on the chain without it. A total is the
-    lane's, after the payment. A table leaves out the receipts' rarer fields and references.
+    settled: the chain has it, as the wallet last read it. missed: the channel closed on the chain
+    without it. A total is the lane's, after the payment. Times are the payers', so that payments of
+    two directions within seconds may stand in either order. A table leaves out what --json has.
 
     \b
     Example:

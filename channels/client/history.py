@@ -116,8 +116,9 @@ def read_history(
 ) -> list[Entry]:
     """The payments, oldest first; only the newest `last` of them where that is given.
 
-    A lane is in order of nonce; lanes are put together by the time in the receipts. Raises
-    `UnknownChannel`, `LedgerUnusable`.
+    A lane is in order of nonce. Lanes are put together by the times in the receipts, each of which
+    is its payer's view of the chain: payments of two lanes within seconds of each other may stand
+    in either order. Raises `UnknownChannel`, `LedgerUnusable`.
     """
     lanes = [
         _lane(ledger, state, way, last)
