@@ -142,7 +142,13 @@ class Follower:
     async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
         views: dict[ChannelId, ChainView] = {}
         for channel in list(channels):
-            if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED:
+            # One that is closed tells no news, but while it waits for a block it must see this one
+            # and not go by the one of its end.
+            if (
+                channel.chain is None
+                or channel.chain.status is not ChainStatus.CLOSED
+                or channel.waits_for_chain
+            ):
                 views[channel.id] = await self.chain.channel_state(channel.id, head)
         self.funds = Funds(
             block=head.block,

@@ -7,7 +7,7 @@ on by itself, and its balance shows what is under way.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..errors import LocalError
 from ..events import AskedWithdraw
@@ -18,6 +18,10 @@ from .driver import Driver
 from .follower import Follower
 from .guard import Guard
 from .pulse import Pulse
+
+PASSING_REFUSALS: Final = TEMPORARY_ERRORS | {"withdrawal-pending", "offer-lifetime"}
+"""Answers to an offer that the hub gives while its view of the chain is behind ours; the core sends
+the offer again."""
 
 
 class WithdrawalNotTaken(LocalError):
@@ -83,8 +87,8 @@ class TakingOut:
         Raises `NotNow`, `InsufficientBalance`, `WithdrawalPending`, `AmountOutOfRange`, `StaleView`
         before anything is signed; then `WithdrawalRefused`, `WithdrawalNotTaken`.
         """
-        self._connection.refused.pop(channel_id, None)
         self._driver.feed(channel_id, AskedWithdraw(amount_ucent=amount_ucent))
+        self._connection.refused.pop(channel_id, None)  # an answer to this one comes later
         terms = _pending(self._driver.get(channel_id))
         if terms is None:
             raise RuntimeError("a withdrawal was asked for and is not under way")
@@ -102,7 +106,7 @@ class TakingOut:
 
     def _has_ended(self, channel_id: ChannelId, terms: WithdrawalTerms) -> bool:
         refused = self._connection.refused.get(channel_id)
-        if refused is not None and refused.code not in TEMPORARY_ERRORS:
+        if refused is not None and refused.code not in PASSING_REFUSALS:
             return True
         return _pending(self._driver.get(channel_id)) != terms
 

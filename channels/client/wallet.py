@@ -24,7 +24,7 @@ from ..events import AskedClose
 from ..ids import Address, ChannelId, address_to_hex, to_hex
 from ..senml import PackFormat, Record
 from ..signing import Signer
-from ..state import ChainStatus, Channel
+from ..state import OFFER_SECONDS_MAX, ChainStatus, Channel
 from . import keystore
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
@@ -290,6 +290,7 @@ class Wallet:
                 "age_seconds": moment.view_age_seconds() if moment.head_seen else None,
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
+            "restored": self._driver.in_doubt,
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
@@ -403,12 +404,26 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._tell_of_doubt)
+
+    async def _tell_of_doubt(self) -> None:
+        """Tell the owner why a restored wallet neither pays nor takes anything, and until when."""
+        if not self._driver.in_doubt:
+            return
+        self._notices.tell("restored", _RESTORED)
+        await self._pulse.until(lambda: not self._driver.in_doubt)
+        text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
+        self._notices.tell("doubt-over", text)
 
     async def flush(self) -> None:
         """Make durable what is left, at the end."""
         await self._driver.flush()
 
 
+_RESTORED = (
+    "the ledger was restored, or is a new one in an old folder: nothing is paid, accepted or signed"
+    f" until every offer that it may have forgotten is dead, {OFFER_SECONDS_MAX} s of chain time"
+)
 _WAITING_JOIN = "see `farthing wallet status`; the wallet keeps trying while it runs"
 _WAITING_QUEUE = "see `farthing wallet status`; the readings stay queued on disk"
 _WAITING_WITHDRAWAL = "see `farthing wallet status`: it is taken in time or free again"

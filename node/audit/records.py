@@ -45,6 +45,7 @@ class Code(StrEnum):
     PAYOUT_DIFFERS = "payout-differs"
     BALANCE_SHORT = "balance-short"
     TOOK_TOO_MUCH = "took-too-much"
+    WITHDREW_TOO_MUCH = "withdrew-too-much"
     UNSETTLED = "unsettled"
     UNSETTLED_AT_CLOSE = "unsettled-at-close"
     AFTER_BLOCK = "after-block"

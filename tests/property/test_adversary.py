@@ -28,7 +28,7 @@ from ..contract.evm import Evm
 SIDES = st.sampled_from(Side)
 AMOUNTS = st.integers(1, 60)
 EVERYTHING, NEWEST = 0, -1
-LIVES = st.sampled_from([1, OFFER_SECONDS_MAX, OFFER_SECONDS_MAX + 1, WINDOW_SECONDS])
+LIVES = st.sampled_from([OFFER_SECONDS_MAX] * 3 + [1, OFFER_SECONDS_MAX + 1, WINDOW_SECONDS])
 
 
 class Adversary(RuleBasedStateMachine):
@@ -113,7 +113,12 @@ class Adversary(RuleBasedStateMachine):
         )
         self.battle.mallory_says_offer(close, accepts=accepts)
 
-    @rule(side=SIDES, total=AMOUNTS | st.just(EVERYTHING), lives=LIVES, accepts=st.booleans())
+    @rule(
+        side=SIDES,
+        total=st.just(EVERYTHING) | AMOUNTS,
+        lives=LIVES,
+        accepts=st.sampled_from([False, False, True]),
+    )
     def mallory_signs_a_withdrawal(self, side: Side, total: int, lives: int, accepts: bool) -> None:
         state = self.battle.party.state
         expires = self.battle.city.evm.time + lives
