@@ -397,10 +397,17 @@ def channel_state(
     channel: bytes32,
 ) -> (uint256, uint256, uint256, uint256, uint256, uint256, uint256, uint64, uint64):
     """
-    @notice What the contract holds about a channel.
+    @notice What the contract holds about a channel; amounts in microcents.
     @param channel the channel's id
-    @return status (0 never, 1 open, 2 closing, 3 closed); transferred, deposit, withdrawn of A;
-            the same of B; last second and last block of the window (0 unless closing)
+    @return status: 0 never, 1 open, 2 closing, 3 closed
+    @return all that A was settled to have paid B
+    @return all that was deposited for A
+    @return all that A withdrew
+    @return all that B was settled to have paid A
+    @return all that was deposited for B
+    @return all that B withdrew
+    @return last second of the challenge window, 0 unless closing
+    @return last block of the challenge window, 0 unless closing
     """
     word_a: uint256 = books.words_a[channel]
     deadline: uint256 = self._deadlines[channel]
