@@ -372,6 +372,10 @@ class Wallet:
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
 
+    async def wait_durable(self) -> None:
+        """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
+        await self._driver.wait_durable()
+
     async def flush(self) -> None:
         """Make durable what is left, at the end."""
         await self._driver.flush()
