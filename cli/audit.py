@@ -20,7 +20,7 @@ Example:
 """
 
 
-@click.group()
+@click.group(epilog="Example: farthing audit check --help")
 def audit() -> None:
     """Check the chain's settlements against the receipts, trusting no hub."""
 

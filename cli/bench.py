@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import click
 
-from .output import emit, json_option, reports_errors
+from .output import Form, emit, emit_rows, reports_errors, rows_options
 
 # Importing py-evm takes a second, so the command imports it itself; that it is there at all is
 # looked up here, where the command line knows which extra to name.
@@ -21,9 +21,9 @@ def bench() -> None:
 
 
 @bench.command()
-@json_option
+@rows_options
 @reports_errors
-def gas(*, as_json: bool) -> None:
+def gas(*, form: Form) -> None:
     r"""Deploy to a devnet in this process, do every operation, and say what each used.
 
     Gas is the whole transaction's, intrinsic gas and calldata included, divided by `per`, the
@@ -37,4 +37,7 @@ def gas(*, as_json: bool) -> None:
     from ..devnet.bench.gas import measure_gas  # noqa: PLC0415 - py-evm and web3 take a second each
 
     report = measure_gas().record()
-    emit(report if as_json else report["rows"], as_json=as_json)
+    if form is Form.JSON:  # with the chain's conditions
+        emit(report, as_json=True)
+    else:
+        emit_rows(report["rows"], ("name", "gas", "per", "conditions"), form)

@@ -20,7 +20,7 @@ from .keys import (
 from .output import emit, json_option, reports_errors
 
 
-@click.group()
+@click.group(epilog="Example: farthing credit balance --help")
 def credit() -> None:
     """Mint and read city credit."""
 

@@ -6,11 +6,17 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import EXIT_REFUSED, json_option, reports_errors
+
+if TYPE_CHECKING:
+    from ..devnet.demo.stage import Stage
 
 DEVICES_MAX = 32
 
@@ -39,7 +45,8 @@ def demo(
 
     Devices submit real readings and are rewarded at once; residents pay per use; a device is killed
     and recovers; channels settle and close; an auditor ties everything out. Progress goes to
-    stderr, the summary to stdout. Exit code 1 if anything was lost or does not tie out.
+    stderr, on a terminal as a live table (unless --json), the summary to stdout. Exit code 1 if
+    anything was lost or does not tie out.
 
     \b
     Example:
@@ -52,15 +59,31 @@ def demo(
         text_of,
     )
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that every process is stopped
+    with _stage(live=not as_json) as stage:
+        summary = run_demo(Options(devices=devices, readings=readings, keep=keep), stage)
+    click.echo(json.dumps(summary) if as_json else text_of(summary))
+    if not is_good(summary):
+        context.exit(EXIT_REFUSED)
+
+
+@contextmanager
+def _stage(*, live: bool) -> Iterator[Stage]:
+    """A live table where stderr is a terminal that can redraw one, else plain lines."""
+    from ..devnet.demo.live import LiveStage, live_console  # noqa: PLC0415 - an extra of its own
+    from ..devnet.demo.stage import Lines  # noqa: PLC0415 - as above
+
+    console = live_console(sys.stderr) if live else None
+    if console is not None:
+        on_terminal = LiveStage(console)
+        with on_terminal.opened():
+            yield on_terminal
+        return
     began = time.monotonic()
 
     def say(text: str) -> None:
         click.echo(f"{time.monotonic() - began:5.1f} s  {text}", err=True)
         sys.stderr.flush()
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # so that every process is stopped
-    summary = run_demo(Options(devices=devices, readings=readings, keep=keep), say)
-    click.echo(json.dumps(summary) if as_json else text_of(summary))
-    if not is_good(summary):
-        context.exit(EXIT_REFUSED)
+    yield Lines(say)

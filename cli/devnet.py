@@ -15,7 +15,7 @@ import httpx
 import trio
 
 from ..channels.errors import ChainError, LocalError
-from .output import emit, json_option, reports_errors
+from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
 
 if TYPE_CHECKING:
     from ..devnet.up import DevnetConfig
@@ -173,9 +173,9 @@ def warp(*, seconds: int, rpc_url: str, as_json: bool) -> None:
 
 @devnet.command(epilog="Example: farthing devnet accounts --count 2")
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1, 1_000))
-@json_option
+@rows_options
 @reports_errors
-def accounts(*, count: int, as_json: bool) -> None:
+def accounts(*, count: int, form: Form) -> None:
     """List the development accounts and their keys: the same everywhere, known to everybody."""
     from ..devnet.accounts import dev_accounts  # noqa: PLC0415 - see the top
 
@@ -183,7 +183,7 @@ def accounts(*, count: int, as_json: bool) -> None:
         {"address": account.checksum_address, "private_key": "0x" + account.private_key.hex()}
         for account in dev_accounts(count)
     ]
-    emit(rows, as_json=as_json)
+    emit_rows(rows, ("address", "private_key"), form)
 
 
 def _head(rpc_url: str) -> dict[str, object]:

@@ -24,9 +24,17 @@ from ..node.config import HubConfig, load
 from ..node.home import CONTROL_NAME, DATABASE_NAME
 from ..node.programme import EXAMPLE, check_programmes, load_programme
 from .keys import AMOUNT, FILE
-from .output import EXIT_REFUSED, emit, json_option, reports_errors
+from .output import EXIT_REFUSED, Form, emit, emit_rows, json_option, reports_errors, rows_options
 
 PASSWORD_BYTES = 24
+
+CHANNEL_COLUMNS = (
+    *("phase", "rewarded_ucent", "acknowledged_nonce", "unacknowledged", "received_ucent"),
+    *("settled_ucent", "available_ucent", "account", "channel"),
+)
+REQUEST_COLUMNS = (
+    *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),
+)
 
 config_option = click.option(
     "--config", metavar="FILE", type=FILE, required=True, help="The hub's TOML file."
@@ -38,7 +46,7 @@ def read_config(path: Path) -> HubConfig:
     return load(path, os.environ)
 
 
-@click.group()
+@click.group(epilog="Example: farthing hub status --config hub/hub.toml")
 def hub() -> None:
     """Run and operate an agency's hub."""
 
@@ -199,16 +207,16 @@ def status(*, config: Path, as_json: bool) -> None:
 
 @hub.command()
 @config_option
-@json_option
+@rows_options
 @reports_errors
-def channels(*, config: Path, as_json: bool) -> None:
+def channels(*, config: Path, form: Form) -> None:
     r"""List the channels with their totals in µ¢.
 
     \b
     Example:
       farthing hub channels --config hub/hub.toml
     """
-    emit(ask(config, "channels", {}), as_json=as_json)
+    emit_rows(ask(config, "channels", {}), CHANNEL_COLUMNS, form)
 
 
 @hub.command("open")
@@ -239,16 +247,16 @@ def open_channels(
 
 @hub.command()
 @config_option
-@json_option
+@rows_options
 @reports_errors
-def requests(*, config: Path, as_json: bool) -> None:
+def requests(*, config: Path, form: Form) -> None:
     r"""List the payments that wallets asked for.
 
     \b
     Example:
       farthing hub requests --config hub/hub.toml
     """
-    emit(ask(config, "requests", {}), as_json=as_json)
+    emit_rows(ask(config, "requests", {}), REQUEST_COLUMNS, form)
 
 
 @hub.command()

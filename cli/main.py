@@ -7,14 +7,17 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..channels.errors import FarthingError
+from .completion import PROGRAM, VARIABLE
 from .output import fail
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit", "audit", "Check the chain's settlements against the receipts."),
     "bench": ("bench", "bench", "Measure; every figure with its conditions."),
+    "completion": ("completion", "completion", "Print a script that lets your shell complete."),
     "credit": ("credit", "credit", "Mint and read city credit."),
     "demo": ("demo", "demo", "Run one city block, from real readings to an audited settlement."),
     "deploy": ("deploy", "deploy", "Deploy the contracts and write their record."),
@@ -34,7 +37,16 @@ class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without loading one, as `list_commands` does."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, _, text) in sorted(COMMANDS.items())
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -43,6 +55,8 @@ class _Lazy(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("farthing"):
                 raise
+            if ctx.resilient_parsing:  # nobody asked for it yet: it is only being completed
+                return None
             extra = EXTRA_OF.get(cmd_name, "hub")
             raise click.ClickException(
                 f"`farthing {cmd_name}` needs {error.name}, which is not installed:"
@@ -56,24 +70,27 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
 
 
-@click.command(cls=_Lazy)
-@click.version_option(__version__, prog_name="farthing")
+_HELP = """Payment channels for fractions of a cent.
+
+\b
+Exit codes: 0 fine, 1 differs or refused, 2 could not tell, 64 wrong usage.
+
+\b
+Example:
+  farthing demo --json
+"""
+
+
+@click.command(cls=_Lazy, help=_HELP)
+@click.version_option(__version__, prog_name=PROGRAM)
 def root() -> None:
-    r"""Payment channels for fractions of a cent.
-
-    \b
-    Exit codes: 0 fine, 1 differs or refused, 2 could not tell, 64 wrong usage.
-
-    Example:
-      farthing demo --json
-
-    """
+    """Payment channels for fractions of a cent."""
 
 
 def main() -> None:
     """Run the command line; usage errors end with 64, as the documentation says."""
     try:
-        code = root.main(standalone_mode=False)
+        code = root.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except click.UsageError as error:
         error.show()
         raise SystemExit(EXIT_USAGE) from None

@@ -22,7 +22,7 @@ STATUSES = ("active", "suspended", "removed")
 REASON_BYTES_MAX = 32
 
 
-@click.group()
+@click.group(epilog="Example: farthing member show --help")
 def member() -> None:
     """Register members and read the registry."""
 

@@ -16,13 +16,21 @@ from ..channels.client.deployment_file import read_deployment
 from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
 from ..channels.client.keystore import address as address_of
 from ..channels.ids import Address, address_to_hex
-from . import wallet_payments
+from . import wallet_history, wallet_payments
 from .keys import ADDRESS, FILE
-from .output import emit, json_option, reports_errors
+from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
 
+CHANNEL_COLUMNS = (
+    *("phase", "balance_ucent", "received_ucent", "received_payments", "settled_received_ucent"),
+    *("sent_ucent", "sent_payments", "acknowledged_payments", "settled_sent_ucent"),
+    *("sequence", "challenge_seconds", "challenge_blocks", "deadline_seconds", "deadline_block"),
+    *("stopped", "channel"),
+)
+CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:9], "channel")
 
-@click.group()
+
+@click.group(epilog="Example: farthing wallet balance --folder alice")
 def wallet() -> None:
     """Run and use a device wallet."""
 
@@ -131,17 +139,12 @@ async def _run(folder: Path, password: str, *, as_json: bool) -> None:
             async def tell() -> None:
                 async for notice in notices:
                     values = {"kind": notice.kind, "text": notice.text, **notice.values}
-                    click.echo(json.dumps(values) if as_json else _printable(notice.text))
+                    click.echo(json.dumps(values) if as_json else printable(notice.text))
 
             nursery.start_soon(tell)
             async for _ in signals:
                 break
             nursery.cancel_scope.cancel()
-
-
-def _printable(text: str) -> str:
-    """Keep what a hub or a sensor wrote from moving the terminal's cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 # -- looking --------------------------------------------------------------------------------------
@@ -165,16 +168,17 @@ def balance(*, folder: Path, as_json: bool) -> None:
 
 @wallet.command()
 @folder_option
-@json_option
+@rows_options
 @reports_errors
-def channels(*, folder: Path, as_json: bool) -> None:
+def channels(*, folder: Path, form: Form) -> None:
     r"""List the channels with their totals in µ¢.
 
     \b
     Example:
       farthing wallet channels --folder alice
     """
-    emit(look(folder, "channels", lambda view: view.channels()), as_json=as_json)
+    rows = look(folder, "channels", lambda view: view.channels())
+    emit_rows(rows, CHANNEL_COLUMNS, form, shown=CHANNEL_SHOWN)
 
 
 @wallet.command()
@@ -260,6 +264,7 @@ def address(*, folder: Path, as_json: bool) -> None:
 
 
 for command in (
+    wallet_history.history,
     wallet_payments.join,
     wallet_payments.submit,
     wallet_payments.pay,

@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from .keys import AMOUNT, FILE
-from .output import EXIT_REFUSED, EXIT_UNKNOWN, emit, json_option, reports_errors
+from .output import (
+    EXIT_REFUSED,
+    EXIT_UNKNOWN,
+    Form,
+    emit,
+    emit_rows,
+    json_option,
+    reports_errors,
+    rows_options,
+)
 from .wallet_folder import (
     CALL_SECONDS,
     ask,
@@ -21,6 +30,9 @@ from .wallet_folder import (
     unwritable,
 )
 
+REQUEST_COLUMNS = (
+    *("asked_by", "amount_ucent", "purpose", "expires", "state", "nonce", "text", "id", "channel"),
+)
 PACK_FILE_BYTES_MAX = 1 << 20
 """A pack is 48 KiB at most; this much is read to say so."""
 
@@ -165,16 +177,16 @@ def request(*, amount: int, folder: Path, purpose: str, as_json: bool) -> None:
 
 @click.command()
 @folder_option
-@json_option
+@rows_options
 @reports_errors
-def requests(*, folder: Path, as_json: bool) -> None:
+def requests(*, folder: Path, form: Form) -> None:
     r"""List the payments that the hub asks for, and those that this wallet asked for.
 
     \b
     Example:
       farthing wallet requests --folder alice
     """
-    emit(ask(folder, "requests", {}), as_json=as_json)
+    emit_rows(ask(folder, "requests", {}), REQUEST_COLUMNS, form)
 
 
 @click.command()

@@ -6,7 +6,7 @@ A crash loses everything since the last commit, and every message that has not a
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,8 +51,14 @@ from farthing.channels.events import (
     WithdrawalVerified,
 )
 from farthing.channels.ids import ChannelId
-from farthing.channels.messages import Error, Update, decode_message, encode_message
-from farthing.channels.signing import BadSignature, sign_voucher, verify_digest, verify_voucher
+from farthing.channels.messages import Error, Message, Update, decode_message, encode_message
+from farthing.channels.signing import (
+    BadSignature,
+    Signer,
+    sign_voucher,
+    verify_digest,
+    verify_voucher,
+)
 from farthing.channels.state import (
     STALE_DIVISOR,
     ChainStatus,
@@ -102,7 +108,10 @@ class Party:
     moment: Callable[[], Moment]
     state: Channel
     durable: Durable
+    separator: bytes = SEPARATOR
+    signers: Mapping[Side, Signer] = field(default_factory=lambda: SIGNERS)
     out: deque[bytes] = field(default_factory=deque)
+    said: list[bytes] = field(default_factory=list)
     hangs_up: bool = False
     told: list[int] = field(default_factory=list)
     heard: list[Error] = field(default_factory=list)
@@ -139,7 +148,9 @@ class Party:
         if not newest:
             return
         try:
-            checked = verify_voucher(SEPARATOR, newest[-1], SIGNERS[self.side.other].address)
+            checked = verify_voucher(
+                self.separator, newest[-1], self.signers[self.side.other].address
+            )
         except BadSignature:
             self.feed(Unverifiable())
         else:
@@ -153,26 +164,26 @@ class Party:
             self._follow(effect, newest)
 
     def _follow(self, effect: Effect, newest: list[UnverifiedVoucher]) -> None:
-        signer, peer = SIGNERS[self.side], SIGNERS[self.side.other]
+        signer, peer = self.signers[self.side], self.signers[self.side.other]
         match effect:
             case SignVoucher(total=total):
                 self._apply(Signed(voucher=self._sign(total)), newest)
             case VerifyVoucher(voucher=unverified):
                 newest.append(unverified)
             case RecogniseOwn(voucher=unverified):
-                own = verify_voucher(SEPARATOR, unverified, signer.address)
+                own = verify_voucher(self.separator, unverified, signer.address)
                 self._apply(RecognisedOwn(voucher=own), newest)
             case SignClose(terms=close):
-                signature = signer.sign_digest(digest_of(close))
+                signature = signer.sign_digest(self.digest_of(close))
                 self._apply(CloseSigned(terms=close, signature=signature), newest)
             case VerifyClose(terms=close, signature=signature):
-                verify_digest(digest_of(close), signature, peer.address)
+                verify_digest(self.digest_of(close), signature, peer.address)
                 self._apply(CloseVerified(terms=close, signature=signature), newest)
             case SignWithdrawal(terms=wish):
-                signature = signer.sign_digest(withdrawal_digest_of(wish))
+                signature = signer.sign_digest(self.digest_of(wish))
                 self._apply(WithdrawalSigned(terms=wish, signature=signature), newest)
             case VerifyWithdrawal(terms=wish, signature=signature):
-                verify_digest(withdrawal_digest_of(wish), signature, peer.address)
+                verify_digest(self.digest_of(wish), signature, peer.address)
                 self._apply(WithdrawalVerified(terms=wish, signature=signature), newest)
             case RecordSent(payments=payments, totals=totals):
                 self._written[SENT].extend(stored(payments, totals))
@@ -182,9 +193,30 @@ class Party:
                 self._waiting.append((self.state, effect))
 
     def _sign(self, total: LaneTotal) -> Any:
-        payer = self.state.our_account
         return sign_voucher(
-            SEPARATOR, SIGNERS[self.side], channel=CHANNEL, payer=payer, total=total
+            self.separator,
+            self.signers[self.side],
+            channel=self.state.id,
+            payer=self.state.our_account,
+            total=total,
+        )
+
+    def digest_of(self, offer: CloseTerms | WithdrawalTerms) -> bytes:
+        """What both signers sign to close, or to withdraw."""
+        if isinstance(offer, CloseTerms):
+            return close_digest(
+                self.separator,
+                channel=self.state.id,
+                transferred_a_ucent=offer.transferred_a_ucent,
+                transferred_b_ucent=offer.transferred_b_ucent,
+                expires=offer.expires,
+            )
+        return withdrawal_digest(
+            self.separator,
+            channel=self.state.id,
+            account=self.state.terms.account(offer.side),
+            total_ucent=offer.total_ucent,
+            expires=offer.expires,
         )
 
     def commit(self) -> None:
@@ -202,7 +234,7 @@ class Party:
     def _carry_out(self, state: Channel, effect: Effect) -> None:
         match effect:
             case Send(message=message):
-                self.out.append(encode_message(message))
+                self._say(message)
             case SendStored(first_nonce=first_nonce):
                 self._send_stored(first_nonce, state.sent.total.nonce)
             case SubmitClose(close=close):
@@ -220,6 +252,10 @@ class Party:
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
 
+    def _say(self, message: Message) -> None:
+        self.said.append(encode_message(message))
+        self.out.append(self.said[-1])
+
     def _send_stored(self, first_nonce: int, last_nonce: int) -> None:
         lane = [
             one
@@ -229,12 +265,12 @@ class Party:
         for start in range(0, len(lane), RESENT_AT_ONCE):
             chunk = lane[start : start + RESENT_AT_ONCE]
             update = Update(
-                channel=CHANNEL,
+                channel=self.state.id,
                 first_nonce=chunk[0].total.nonce,
                 signature=self._sign(chunk[-1].total).signature,
                 payments=tuple(one.payment for one in chunk),
             )
-            self.out.append(encode_message(update))
+            self._say(update)
 
     def crash(self, durable: Durable | None = None) -> None:
         """Lose the memory; boot from what is durable, or from a backup of it."""
@@ -243,28 +279,6 @@ class Party:
         self._written = ([], [])
         self._waiting = []
         self.out.clear()
-
-
-def digest_of(close: CloseTerms) -> bytes:
-    """What both signers sign to close."""
-    return close_digest(
-        SEPARATOR,
-        channel=CHANNEL,
-        transferred_a_ucent=close.transferred_a_ucent,
-        transferred_b_ucent=close.transferred_b_ucent,
-        expires=close.expires,
-    )
-
-
-def withdrawal_digest_of(wish: WithdrawalTerms) -> bytes:
-    """What both signers sign to withdraw."""
-    return withdrawal_digest(
-        SEPARATOR,
-        channel=CHANNEL,
-        account=TERMS.account(wish.side),
-        total_ucent=wish.total_ucent,
-        expires=wish.expires,
-    )
 
 
 def stored(payments: tuple[Payment, ...], totals: tuple[LaneTotal, ...]) -> Iterable[StoredPayment]:

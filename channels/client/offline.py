@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..ids import ChannelId
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .exports import receipt_lines
 from .folder import Folder
+from .history import Direction, count_payments, read_history
 from .ledger import Ledger
 from .payments import load_requests
 from .results import channel_record
@@ -37,6 +39,23 @@ class StoredWallet:
     def channels(self) -> list[dict[str, Any]]:
         """Every channel as plain values."""
         return [channel_record(channel) for channel in self._ledger.load_channels()]
+
+    def history(
+        self,
+        *,
+        channel: ChannelId | None = None,
+        direction: Direction | None = None,
+        last: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Payments as plain values, oldest first; see `history.read_history`."""
+        entries = read_history(self._ledger, channel=channel, direction=direction, last=last)
+        return [entry.record() for entry in entries]
+
+    def count_payments(
+        self, *, channel: ChannelId | None = None, direction: Direction | None = None
+    ) -> int:
+        """How many payments there are; see `history.count_payments`."""
+        return count_payments(self._ledger, channel=channel, direction=direction)
 
     def receipts(self) -> Iterator[str]:
         """Every payment as a line of a receipts file."""

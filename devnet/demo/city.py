@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from ...node.administration import Administrator, Registration, Role, deploy
 from ...node.sender import connect
 from ..accounts import development_signer
 from .processes import Process
+from .stage import Say
 
 BLOCK_TIME_SECONDS = "0.5"
 MINTED_UCENT = 1_000_000 * UCENT_PER_CENT
@@ -35,8 +36,6 @@ REGISTRAR, TREASURY = 0, 1
 
 RESIDENTS = ("alice", "bob")
 PASSWORD_BYTES = 24
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""The demo's processes: real ones, started, asked for their ready line, killed and waited for."""
+"""The demo's processes: real ones, started, asked for their ready line, killed and waited for.
+
+None outlives the demo, however that ends: see `child`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Process:
 
     def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
         self.name = name
-        self._arguments = [sys.executable, "-m", "farthing.cli.main", *arguments]
+        self._arguments = [sys.executable, "-m", "farthing.devnet.demo.child", *arguments]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self._copying: threading.Thread | None = None
@@ -47,7 +50,7 @@ class Process:
                 self._arguments,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is written: its end is the end of the demo
                 text=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
@@ -123,6 +126,8 @@ class Process:
 
     def _finish_log(self) -> None:
         """Wait until all that an ended process has written is in its log."""
+        if self._running.stdin is not None:
+            self._running.stdin.close()
         if self._copying is not None:
             self._copying.join(STOP_SECONDS_MAX)
         elif self._running.stdout is not None:

@@ -22,7 +22,7 @@ from ...channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from ...channels.units import format_cents
 from ...node.programme import EXAMPLE
 from ..readings import ROOM_OCCUPANCY, WATER_FLOW, read_readings
-from .city import City, Say, Wallet, open_city
+from .city import City, Wallet, open_city
 from .processes import ProcessFailed
 from .replay import (
     POLL_SECONDS,
@@ -35,6 +35,7 @@ from .replay import (
     plan,
     submit,
 )
+from .stage import Part, Say, Stage
 
 PROGRESS_SECONDS = 2
 CLOSE_SECONDS_MAX = 60
@@ -60,25 +61,33 @@ class Options:
     keep: Path | None = None
 
 
-def run_demo(options: Options, say: Say) -> dict[str, Any]:
+def run_demo(options: Options, stage: Stage) -> dict[str, Any]:
     """Run everything; returns the summary; raises `FarthingError` where it cannot go on."""
-    began = time.monotonic()
+    began, say = time.monotonic(), stage.say
+    stage.begin(Part.START)
     files = [WATER_FLOW, ROOM_OCCUPANCY] if options.readings is None else [options.readings]
     for file in files:
         next(iter(read_readings(file, now=int(time.time()), base_name="")), None)
     with _folder(options.keep) as folder:
-        with open_city(folder, options.devices, EXAMPLE, say) as city:
+        with (
+            open_city(folder, options.devices, EXAMPLE, say) as city,
+            stage.watching(city),
+        ):
             works, malformed = plan(city, files, int(time.time()), say)
+            stage.begin(Part.REPLAY)
             replay_began = time.monotonic()
-            recovery, uses = _replay(city, works, say)
+            recovery, uses = _replay(city, works, stage)
             replay_seconds = time.monotonic() - replay_began
+            stage.begin(Part.CLOSE)
             closed = _close_two(city, say)
             city.hub.ask("settle")
             status = city.hub.ask("status")
+            stage.begin(Part.AUDIT)
             _, paid_ucent = export_receipts(
                 folder / "hub/data/hub.sqlite", folder / "receipts.jsonl"
             )
             audit = _audit(city)
+        stage.begin(Part.DONE)
         rewarded = sum(work.rewarded for work in works)
         refused = sum(work.refusals.total() for work in works) + len(malformed)
         summary = {
@@ -126,21 +135,21 @@ def _refusals(works: Sequence[Work], malformed: int) -> dict[str, int]:
     return counts
 
 
-def _replay(city: City, works: list[Work], say: Say) -> tuple[Recovery, int]:
+def _replay(city: City, works: list[Work], stage: Stage) -> tuple[Recovery, int]:
     """All devices and residents at once; the first device is killed on the way."""
     with ThreadPoolExecutor(max_workers=len(works) + len(city.residents()) + 1) as pool:
-        killed = pool.submit(_replay_and_kill, city, works[0], say)
+        killed = pool.submit(_replay_and_kill, city, works[0], stage.say)
         others = [pool.submit(submit, work, work.packs) for work in works[1:]]
         uses = [pool.submit(pay_per_use, city, resident) for resident in city.residents()]
         pending: list[Future[Any]] = [killed, *others, *uses]
         while not all(future.done() for future in pending):
             time.sleep(PROGRESS_SECONDS)
-            _progress(city, say)
+            _progress(city, stage)
         for future in others:
             future.result()
         recovery, paid_uses = killed.result(), sum(future.result() for future in uses)
         list(pool.map(collect, works))
-    _progress(city, say)
+    _progress(city, stage)
     return recovery, paid_uses
 
 
@@ -150,9 +159,9 @@ def _replay_and_kill(city: City, work: Work, say: Say) -> Recovery:
     return kill_in_flight(city, work, work.packs[first:], say)
 
 
-def _progress(city: City, say: Say) -> None:
+def _progress(city: City, stage: Stage) -> None:
     status = city.hub.ask("status")
-    say(
+    stage.progress(
         f"block {status['head_block']}: rewarded {format_cents(status['rewarded_ucent'])},"
         f" received {format_cents(status['received_ucent'])},"
         f" settled {format_cents(status['settled_ucent'])}"

@@ -48,7 +48,8 @@ def refused_by_the_decoder(city: City, name: str, arguments: Any, mark: int, wor
 @pytest.mark.parametrize("field", ["challenge_seconds", "challenge_blocks", "sequence"])
 @pytest.mark.parametrize("name", ["deposit_many", "settle"])
 def test_a_word_of_terms_wider_than_64_bits_is_no_call(city: City, name: str, field: str) -> None:
-    terms = city.open()._replace(**{field: MARK})
+    marked: dict[str, Any] = {field: MARK}
+    terms = city.open()._replace(**marked)
     rows = {"deposit_many": DepositRow(terms, hub.address, 1), "settle": SettleRow(terms, 0, 1, 1)}
     for word, refused in ((2**64 - 1, False), (2**64, True), (2**256 - 1, True)):
         assert refused_by_the_decoder(city, name, [[rows[name]]], MARK, word) is refused

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from eth_utils.address import to_canonical_address
+from eth_utils.crypto import keccak
 
 from .city import (
     City,
@@ -15,7 +17,7 @@ from .city import (
     hub_signer,
     packed,
 )
-from .evm import Outcome, Person
+from .evm import NOBODY, Outcome, Person, Reverted
 
 UNKNOWN, CLOSED, LANE, NONCE, TOTAL, NOT_GREATER, BAD_SIGNATURE = 1, 2, 3, 4, 5, 6, 7
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -198,3 +200,25 @@ def test_a_voucher_of_another_chain_or_contract_is_worth_nothing(city: City, cha
     assert reasons(city.settled(bob, row._replace(signature=hub_signer.sign(data)))) == [
         (0, BAD_SIGNATURE)
     ]
+
+
+def test_garbage_is_nobodys_signature_even_where_nobody_is_the_signer(
+    city: City, settle: Settle
+) -> None:
+    # ecrecover answers the empty address to garbage. No channel opens with that as a signer; one
+    # is forced into storage here, so that each check holds by itself.
+    terms = city.open()._replace(signer_a=NOBODY, signer_b=NOBODY)
+    words_a = 1
+    slot = keccak(words_a.to_bytes(32, "big") + city.channel(terms))
+    address = to_canonical_address(city.channels.address)
+    city.evm.state.set_storage(address, int.from_bytes(slot, "big"), 1)
+    assert city.state(terms) == (1, 0, 0, 0, 0, 0, 0, 0, 0)
+    garbage = b"\x01" * 64 + b"\x1d"
+    for lane in (0, 1):
+        row = SettleRow(terms, lane, 1, 5, signature=garbage)
+        assert reasons(settle(bob, row)) == [(0, BAD_SIGNATURE)]
+    with pytest.raises(Reverted, match="channels: bad signature of A"):
+        city.channels.send(bob, "close", terms, 0, 0, city.evm.time, garbage, garbage)
+    with pytest.raises(Reverted, match=r"channels: bad signature$"):
+        city.channels.send(bob, "start_close", terms, city.evm.time, garbage)
+    assert city.state(terms) == (1, 0, 0, 0, 0, 0, 0, 0, 0)

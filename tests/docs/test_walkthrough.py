@@ -151,6 +151,17 @@ def test_a_daemon_is_stopped_by_control_c_and_the_terminal_goes_on(tmp_path: Pat
     walk(tmp_path, f"# terminal 1\n$ {daemon}\nup\n^C\n$ echo down\ndown")
 
 
+def test_a_later_block_stops_what_still_runs_in_its_terminal(tmp_path: Path) -> None:
+    # One process prints and stays: what ^C meets is certainly running.
+    steps = blocks(
+        "```console\n# terminal 1\n$ sh -c 'echo up; exec sleep 1000'\nup\n```\n"
+        "```console\n# terminal 1\n^C\n$ echo down\ndown\n```\n"
+    )
+    assert [block.interrupts for block in steps] == [False, True]
+    with Sandbox(tmp_path) as sandbox:
+        sandbox.walk(steps)
+
+
 def test_a_command_in_a_terminal_waits_for_the_one_before(tmp_path: Path) -> None:
     steps = blocks(
         "```console\n# terminal 1\n$ echo up; until [ -e go ]; do :; done; touch gone\nup\n```\n"

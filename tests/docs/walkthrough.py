@@ -2,9 +2,10 @@
 
 A block is fenced as ```console. `$ ` starts a command, `> ` continues one that ended in a
 backslash, any other line is expected output, `...` stands for any number of lines, and `^C` stops
-the command above it. A block whose first line is `# terminal 2` is typed into the terminal of that
-name; its last command may stay running (a daemon): it counts as fine once its output has appeared.
-Blocks without a terminal share one; all their commands must end, with exit code 0.
+the command above it, or as the first line of a block what still runs in its terminal. A block whose
+first line is `# terminal 2` is typed into the terminal of that name; its last command may stay
+running (a daemon): it counts as fine once its output has appeared. Blocks without a terminal share
+one; all their commands must end, with exit code 0.
 
 Compared is the shape: numbers, hex, spacing and the sandbox's paths differ from run to run.
 Ports named in the document are replaced by free ones, the same number by the same port.
@@ -68,6 +69,7 @@ class Block:
 
     terminal: str
     commands: tuple[Command, ...]
+    interrupts: bool = False
 
 
 # ---------------------------------------------------------------- reading the document
@@ -103,8 +105,9 @@ def _block(lines: Sequence[tuple[int, str]]) -> Block:
     terminal = DEFAULT_TERMINAL
     if lines and (named := _TERMINAL.match(lines[0][1])):
         terminal, lines = named[1], lines[1:]
+    interrupts = bool(lines) and lines[0][1].strip() == "^C"
     commands: list[Command] = []
-    for number, line in lines:
+    for number, line in lines[1:] if interrupts else lines:
         if line.startswith("$ "):
             commands.append(Command(text=line[2:], expected=(), line=number))
             continue
@@ -118,7 +121,7 @@ def _block(lines: Sequence[tuple[int, str]]) -> Block:
         else:
             last = _with(last, expected=(*last.expected, line))
         commands.append(last)
-    return Block(terminal=terminal, commands=tuple(commands))
+    return Block(terminal=terminal, commands=tuple(commands), interrupts=interrupts)
 
 
 def _with(
@@ -210,10 +213,14 @@ class Terminal:
         self._typed.write(f"{{ {command.text}\n}} </dev/null; printf '\\n{DONE} %d\\n' $?\n")
         if command.interrupted:
             self._await_output(command, may_stay=True)
-            os.killpg(self._shell.pid, signal.SIGINT)
-            self.wait(interrupted=True)
+            self.interrupt()
         else:
             self._await_output(command, may_stay=may_stay)
+
+    def interrupt(self) -> None:
+        """Types ^C and waits until what ran there has ended."""
+        os.killpg(self._shell.pid, signal.SIGINT)
+        self.wait(interrupted=True)
 
     def wait(self, *, interrupted: bool = False) -> None:
         """Waits for the end of a command that was left running."""
@@ -313,6 +320,8 @@ class Sandbox:
                     name=block.terminal, folder=self._folder, environment=self._environment
                 )
             terminal = self._terminals[block.terminal]
+            if block.interrupts:
+                terminal.interrupt()
             for index, command in enumerate(block.commands, start=1):
                 last = index == len(block.commands)
                 terminal.type(

@@ -16,6 +16,9 @@ CLOSE = (
     "channel bytes32, transferred_a_ucent uint96, transferred_b_ucent uint96, expires uint64, "
     "signature bytes65"
 )
+WITHDRAWAL = (
+    "channel bytes32, account bytes20, total_ucent uint96, expires uint64, signature bytes65"
+)
 MESSAGES: tuple[tuple[int, str, str], ...] = (
     (
         1,
@@ -49,6 +52,8 @@ MESSAGES: tuple[tuple[int, str, str], ...] = (
     (40, "CloseRequest", "channel bytes32"),
     (41, "CloseOffer", CLOSE),
     (42, "CloseAccept", CLOSE),
+    (44, "WithdrawalOffer", WITHDRAWAL),
+    (45, "WithdrawalAccept", WITHDRAWAL),
 )
 PACKED = ("Update", "Ack")
 

@@ -25,6 +25,10 @@ def walked(command: click.Command, path: str = "farthing") -> Iterator[tuple[str
 ALL = dict(walked(root))
 LEAVES = {path: command for path, command in ALL.items() if not isinstance(command, click.Group)}
 
+WITHOUT_JSON = {
+    "farthing completion": "what it prints is a program, and only a shell reads it",
+}
+
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_each_command_has_help_with_an_example_that_begins_with_its_name(path: str) -> None:
@@ -35,10 +39,24 @@ def test_each_command_has_help_with_an_example_that_begins_with_its_name(path: s
     assert path in done.out.split("Example:")[1]
 
 
+@pytest.mark.parametrize("path", ALL)
+def test_each_help_says_what_it_is_for_and_gives_an_example(path: str) -> None:
+    done = farthing(*path.split()[1:], "--help")
+    assert done.code == 0
+    assert ALL[path].get_short_help_str()
+    assert "farthing " in done.out.split("Example:")[1]
+    assert "\\b" not in done.out  # a mark for click that it did not see
+
+
 @pytest.mark.parametrize("path", LEAVES)
 def test_each_command_can_speak_json(path: str) -> None:
     names = {option for parameter in LEAVES[path].params for option in parameter.opts}
-    assert "--json" in names
+    assert ("--json" in names) is (path not in WITHOUT_JSON)
+
+
+def test_a_reason_is_given_only_for_commands_that_there_are() -> None:
+    assert set(WITHOUT_JSON) <= set(LEAVES)
+    assert all(WITHOUT_JSON.values())
 
 
 @pytest.mark.parametrize("path", LEAVES)

@@ -9,6 +9,7 @@ from farthing.channels.events import (
     AskedClose,
     AskedPay,
     AskedWithdraw,
+    Elapsed,
     Event,
     ObservedChannel,
     Received,
@@ -53,6 +54,13 @@ def test_before_the_chain_was_seen_the_end_is_not_known() -> None:
     state = channel(doubt_ends=DOUBT_UNKNOWN, chain=None)
     assert state.phase is Phase.UNCONFIRMED
     assert state.waits_for_chain
+
+
+def test_what_was_stored_of_the_chain_does_not_set_the_end() -> None:
+    old = channel(doubt_ends=DOUBT_UNKNOWN, chain=view(timestamp=NOW - 10_000))
+    waiting = step(old, Elapsed(), moment()).state
+    assert waiting.doubt_ends == DOUBT_UNKNOWN
+    assert seen(waiting, NOW).state.doubt_ends == ENDS
 
 
 ASKED: list[Event] = [
