@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .errors import PeerError
 from .events import (
     AskedClose,
     CloseSigned,
@@ -16,10 +15,9 @@ from .events import (
     VerifyClose,
 )
 from .messages import CloseAccept, CloseOffer, CloseRequest
-from .refusals import NotNow, OutOfTurn, refuse, say, stale_view
+from .refusals import NotNow, OutOfTurn, lifetime_problem, refuse, say, stale_view
 from .state import (
     OFFER_SECONDS,
-    OFFER_SECONDS_MAX,
     ChainStatus,
     Channel,
     CloseTerms,
@@ -28,20 +26,6 @@ from .state import (
     SignedClose,
 )
 from .terms import Side
-
-
-class OfferLifetime(PeerError):
-    """A close offer that is dead already, or would freeze the channel for too long."""
-
-    code = "offer-lifetime"
-    remedy = f"let an offer expire within {OFFER_SECONDS_MAX} s of chain time, and ask again"
-
-    def __init__(self, expires: int, head_timestamp: int) -> None:
-        super().__init__(
-            f"the offered close expires at {expires} and the chain's time is {head_timestamp}"
-        )
-        self.expires = expires
-        self.head_timestamp = head_timestamp
 
 
 def asked_close(state: Channel, _: AskedClose, moment: Moment) -> Step:
@@ -55,7 +39,7 @@ def close_if_quiet(state: Channel, moment: Moment) -> Step:
     Only then will both totals match. Where both sides want to close, A offers and B asks: two
     offers that cross would freeze both sides and close nothing.
     """
-    if state.link is not Link.LIVE or not state.sent.quiet:
+    if state.link is not Link.LIVE or not state.sent.quiet or state.doubt_ends is not None:
         return Step(state=state)
     if state.close is not None or state.offering is not None:
         return Step(state=state)
@@ -114,8 +98,9 @@ def on_close_offer(state: Channel, message: CloseOffer, moment: Moment) -> Step:
     stale = stale_view(state, moment)
     if stale is not None:
         return refuse(state, stale)
-    if not moment.head_timestamp < terms.expires <= moment.head_timestamp + OFFER_SECONDS_MAX:
-        return say(state, OfferLifetime(terms.expires, moment.head_timestamp))
+    lifetime = lifetime_problem(terms.expires, moment)
+    if lifetime is not None:
+        return say(state, lifetime)
     return Step(state=state, effects=(VerifyClose(terms=terms, signature=message.signature),))
 
 

@@ -1,5 +1,6 @@
 """EIP-712 hashes of the five signed types, by hand: fixed layouts need no generic encoder.
 
+Rule: no digest is made of a value that its type cannot hold, so none can be signed or verified.
 Source: https://eips.ethereum.org/EIPS/eip-712. Golden vectors in tests/interop/vectors.
 """
 
@@ -7,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .errors import LocalError
 from .hashing import keccak256
-from .ids import Address, ChannelId
+from .ids import ADDRESS_BYTES, WORD_BYTES, Address, ChannelId
 
 DOMAIN_NAME = "Farthing"
 DOMAIN_VERSION = "1"
@@ -37,6 +39,37 @@ _VERSION_HASH = keccak256(DOMAIN_VERSION.encode())
 _PAD = bytes(12)
 
 
+class UnsignableValue(LocalError):
+    """A value that its member of a signed type cannot hold."""
+
+    code = "unsignable-value"
+    remedy = "sign nothing: no contract takes such a value"
+
+    def __init__(self, value: int | bytes, *, kind: str) -> None:
+        found = value if isinstance(value, int) else f"of {len(value)} bytes"
+        super().__init__(f"a value {found} does not fit in {kind}")
+        self.value = value
+        self.kind = kind
+
+
+def _uint(value: int, bits: int) -> bytes:
+    if value >> bits:  # a negative number, shifted, stays negative
+        raise UnsignableValue(value, kind=f"uint{bits}")
+    return value.to_bytes(32, "big")
+
+
+def _word(value: bytes) -> bytes:
+    if len(value) != WORD_BYTES:
+        raise UnsignableValue(value, kind="bytes32")
+    return value
+
+
+def _address(value: bytes) -> bytes:
+    if len(value) != ADDRESS_BYTES:
+        raise UnsignableValue(value, kind="address")
+    return _PAD + value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """What every signature is bound to: one contract on one chain."""
@@ -45,19 +78,18 @@ class Domain:
     contract: Address
 
     def separator(self) -> bytes:
-        """32 bytes, the EIP-712 domain separator."""
+        """32 bytes, the EIP-712 domain separator; raises `UnsignableValue`."""
         return keccak256(
             _DOMAIN_HASH
             + _NAME_HASH
             + _VERSION_HASH
-            + self.chain_id.to_bytes(32, "big")
-            + _PAD
-            + self.contract
+            + _uint(self.chain_id, 256)
+            + _address(self.contract)
         )
 
 
 def _digest(separator: bytes, struct: bytes) -> bytes:
-    return keccak256(b"\x19\x01" + separator + keccak256(struct))
+    return keccak256(b"\x19\x01" + _word(separator) + keccak256(struct))
 
 
 def voucher_digest(  # noqa: PLR0913 - one argument per signed field
@@ -70,32 +102,33 @@ def voucher_digest(  # noqa: PLR0913 - one argument per signed field
     history: bytes,
     conditions: bytes,
 ) -> bytes:
-    """32 bytes that a lane's signer signs."""
+    """32 bytes that a lane's signer signs; raises `UnsignableValue`."""
     return _digest(
         separator,
         _VOUCHER_HASH
-        + channel
-        + _PAD
-        + payer
-        + nonce.to_bytes(32, "big")
-        + transferred_ucent.to_bytes(32, "big")
-        + history
-        + conditions,
+        + _word(channel)
+        + _address(payer)
+        + _uint(nonce, 64)
+        + _uint(transferred_ucent, 96)
+        + _word(history)
+        + _word(conditions),
     )
 
 
 def withdrawal_digest(
     separator: bytes, *, channel: ChannelId, account: Address, total_ucent: int, expires: int
 ) -> bytes:
-    """32 bytes that both signers sign to take money out of an open channel."""
+    """32 bytes that both signers sign to take money out of an open channel.
+
+    Raises `UnsignableValue`.
+    """
     return _digest(
         separator,
         _WITHDRAWAL_HASH
-        + channel
-        + _PAD
-        + account
-        + total_ucent.to_bytes(32, "big")
-        + expires.to_bytes(32, "big"),
+        + _word(channel)
+        + _address(account)
+        + _uint(total_ucent, 96)
+        + _uint(expires, 64),
     )
 
 
@@ -107,20 +140,23 @@ def close_digest(
     transferred_b_ucent: int,
     expires: int,
 ) -> bytes:
-    """32 bytes that both signers sign to end a channel at once."""
+    """32 bytes that both signers sign to end a channel at once; raises `UnsignableValue`."""
     return _digest(
         separator,
         _CLOSE_HASH
-        + channel
-        + transferred_a_ucent.to_bytes(32, "big")
-        + transferred_b_ucent.to_bytes(32, "big")
-        + expires.to_bytes(32, "big"),
+        + _word(channel)
+        + _uint(transferred_a_ucent, 96)
+        + _uint(transferred_b_ucent, 96)
+        + _uint(expires, 64),
     )
 
 
 def start_close_digest(separator: bytes, *, channel: ChannelId, expires: int) -> bytes:
-    """32 bytes that one party signs so that anybody may start the close for it."""
-    return _digest(separator, _START_CLOSE_HASH + channel + expires.to_bytes(32, "big"))
+    """32 bytes that one party signs so that anybody may start the close for it.
+
+    Raises `UnsignableValue`.
+    """
+    return _digest(separator, _START_CLOSE_HASH + _word(channel) + _uint(expires, 64))
 
 
 def authenticate_digest(  # noqa: PLR0913 - one argument per signed field
@@ -134,17 +170,18 @@ def authenticate_digest(  # noqa: PLR0913 - one argument per signed field
     greetings: bytes,
     certificate: bytes,
 ) -> bytes:
-    """32 bytes that one end of a connection signs to prove its signer to the other."""
+    """32 bytes that one end of a connection signs to prove its signer to the other.
+
+    Raises `UnsignableValue`.
+    """
     return _digest(
         separator,
         _AUTHENTICATE_HASH
-        + role.to_bytes(32, "big")
-        + _PAD
-        + dialer
-        + _PAD
-        + listener
-        + dialer_nonce
-        + listener_nonce
-        + greetings
-        + certificate,
+        + _uint(role, 8)
+        + _address(dialer)
+        + _address(listener)
+        + _word(dialer_nonce)
+        + _word(listener_nonce)
+        + _word(greetings)
+        + _word(certificate),
     )

@@ -13,12 +13,28 @@ from typing import TypeAlias
 
 from .ids import ChannelId
 from .messages import Ack as AckMessage
-from .messages import CloseAccept, CloseOffer, CloseRequest, Error, Reestablish, Update
-from .state import ChainView, Channel, CloseTerms, SignedClose
+from .messages import (
+    CloseAccept,
+    CloseOffer,
+    CloseRequest,
+    Error,
+    Reestablish,
+    Update,
+    WithdrawalAccept,
+    WithdrawalOffer,
+)
+from .state import ChainView, Channel, CloseTerms, SignedClose, Withdrawal, WithdrawalTerms
 from .voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
 
 ChannelMessage: TypeAlias = (
-    Reestablish | Update | AckMessage | CloseRequest | CloseOffer | CloseAccept
+    Reestablish
+    | Update
+    | AckMessage
+    | CloseRequest
+    | CloseOffer
+    | CloseAccept
+    | WithdrawalOffer
+    | WithdrawalAccept
 )
 
 
@@ -64,6 +80,13 @@ class AskedClose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedWithdraw:
+    """The user wants to take this much of its own balance out of the open channel."""
+
+    amount_ucent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
     """Our signer signed our lane's newest total; covers all payments asked before."""
 
@@ -105,6 +128,22 @@ class CloseVerified:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalSigned:
+    """Our signer signed this withdrawal."""
+
+    terms: WithdrawalTerms
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalVerified:
+    """The peer's signature on this withdrawal verified."""
+
+    terms: WithdrawalTerms
+    signature: bytes
+
+
 Event: TypeAlias = (
     Linked
     | Unlinked
@@ -113,12 +152,15 @@ Event: TypeAlias = (
     | Elapsed
     | AskedPay
     | AskedClose
+    | AskedWithdraw
     | Signed
     | Verified
     | Unverifiable
     | RecognisedOwn
     | CloseSigned
     | CloseVerified
+    | WithdrawalSigned
+    | WithdrawalVerified
 )
 
 
@@ -155,6 +197,21 @@ class VerifyClose:
     """Check the peer's signature on this close; answer with `CloseVerified` or nothing."""
 
     terms: CloseTerms
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignWithdrawal:
+    """Sign this withdrawal; answer with `WithdrawalSigned`."""
+
+    terms: WithdrawalTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyWithdrawal:
+    """Check the peer's signature on it; answer with `WithdrawalVerified` or nothing."""
+
+    terms: WithdrawalTerms
     signature: bytes
 
 
@@ -196,6 +253,13 @@ class SubmitClose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitWithdrawal:
+    """Submit the co-signed withdrawal to the chain; harmless when it was done already."""
+
+    withdrawal: Withdrawal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TellReceived:
     """Tell the user that these payments came in, verified and durable."""
 
@@ -208,6 +272,14 @@ class TellAcknowledged:
     """Tell the user that the peer holds all our payments up to this nonce."""
 
     nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellWithdrawal:
+    """Tell the user how our own withdrawal ended: taken on-chain, or dead and free again."""
+
+    terms: WithdrawalTerms
+    taken: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,13 +303,17 @@ Effect: TypeAlias = (
     | RecogniseOwn
     | SignClose
     | VerifyClose
+    | SignWithdrawal
+    | VerifyWithdrawal
     | RecordSent
     | RecordReceived
     | Send
     | SendStored
     | SubmitClose
+    | SubmitWithdrawal
     | TellReceived
     | TellAcknowledged
+    | TellWithdrawal
     | TellStopped
     | Disconnect
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import PeerError
+from .errors import LocalError, PeerError
 
 TEXT_BYTES_MAX = 512
 """A sentence for a person; longer ones are cut when written and refused when read."""
@@ -17,6 +17,13 @@ class MalformedMessage(PeerError):
 
     code = "malformed-message"
     remedy = "compare the message with docs/protocol.md"
+
+
+class UnwritableValue(LocalError):
+    """A value of our own that its field on the wire cannot hold."""
+
+    code = "unwritable-value"
+    remedy = "send nothing: the peer would have to refuse it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,8 @@ def uint(bits: int) -> Field:
         return int.from_bytes(data, "big")
 
     def encode(value: int) -> bytes:
+        if value >> bits:  # a negative number, shifted, stays negative
+            raise UnwritableValue(f"{value} is no uint{bits}")
         return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
     return Field(kind=f"uint{bits}", encode=encode, decode=decode)
@@ -66,19 +75,32 @@ def fixed(size: int) -> Field:
             raise MalformedMessage(f"{len(data)} bytes stand where {size} belong")
         return data
 
-    return Field(kind=f"bytes{size}", encode=bytes, decode=decode)
+    def encode(value: bytes) -> bytes:
+        if len(value) != size:
+            raise UnwritableValue(f"{len(value)} bytes are not {size}")
+        return value
+
+    return Field(kind=f"bytes{size}", encode=encode, decode=decode)
 
 
 def upto(size: int, *, lengths: tuple[int, ...] = ()) -> Field:
     """Return at most `size` bytes, or one of the given lengths."""
 
+    def fits(data: bytes) -> bool:
+        return len(data) in lengths if lengths else len(data) <= size
+
     def decode(item: Any) -> bytes:
         data = need_bytes(item)
-        if len(data) > size or (lengths and len(data) not in lengths):
+        if not fits(data):
             raise MalformedMessage(f"{len(data)} bytes stand where at most {size} may")
         return data
 
-    return Field(kind=f"bytes up to {size}", encode=bytes, decode=decode)
+    def encode(value: bytes) -> bytes:
+        if not fits(value):
+            raise UnwritableValue(f"{len(value)} bytes are too many or of a wrong length")
+        return value
+
+    return Field(kind=f"bytes up to {size}", encode=encode, decode=decode)
 
 
 def decode_text(item: Any) -> str:

@@ -244,6 +244,28 @@ class CloseAccept:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalOffer:
+    """A `Withdrawal` of the sender's account, signed by it; `total_ucent` is cumulative."""
+
+    channel: ChannelId
+    account: Address
+    total_ucent: int
+    expires: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalAccept:
+    """The second signature on the same `Withdrawal`."""
+
+    channel: ChannelId
+    account: Address
+    total_ucent: int
+    expires: int
+    signature: bytes
+
+
 Message: TypeAlias = (
     Hello
     | Challenge
@@ -263,6 +285,8 @@ Message: TypeAlias = (
     | CloseRequest
     | CloseOffer
     | CloseAccept
+    | WithdrawalOffer
+    | WithdrawalAccept
 )
 
 
@@ -343,6 +367,15 @@ _CLOSE_FIELDS = {
     "channel": _WORD,
     "transferred_a_ucent": _UINT96,
     "transferred_b_ucent": _UINT96,
+    "expires": _UINT64,
+    "signature": _SIGNATURE,
+}
+
+
+_WITHDRAWAL_FIELDS = {
+    "channel": _WORD,
+    "account": _ADDRESS,
+    "total_ucent": _UINT96,
     "expires": _UINT64,
     "signature": _SIGNATURE,
 }
@@ -441,11 +474,13 @@ CODECS: tuple[Codec, ...] = (
     Codec(number=40, message=CloseRequest, fields={"channel": _WORD}),
     Codec(number=41, message=CloseOffer, fields=_CLOSE_FIELDS),
     Codec(number=42, message=CloseAccept, fields=_CLOSE_FIELDS),
+    Codec(number=44, message=WithdrawalOffer, fields=_WITHDRAWAL_FIELDS),
+    Codec(number=45, message=WithdrawalAccept, fields=_WITHDRAWAL_FIELDS),
 )
 
 UPDATE_NUMBER = 16
 ACK_NUMBER = 17
-RESERVED_NUMBERS = {44: "WithdrawalOffer", 45: "WithdrawalAccept", 48: "VoucherDeposit"}
+RESERVED_NUMBERS = {48: "VoucherDeposit"}
 """Kept free for messages of a later version; refused as unknown today."""
 
 _BY_NUMBER = {codec.number: codec for codec in CODECS}

@@ -9,7 +9,7 @@ from .errors import FarthingError, LocalError, PeerError
 from .events import Send, Step
 from .messages import Error
 from .receipt import MalformedReceipt
-from .state import STALE_DIVISOR, Channel, Moment, Phase
+from .state import OFFER_SECONDS_MAX, STALE_DIVISOR, Channel, Moment, Phase
 from .voucher import Payment
 
 _ADVICE: dict[Phase, str] = {
@@ -17,6 +17,7 @@ _ADVICE: dict[Phase, str] = {
     Phase.UNCONFIRMED: "wait until the chain confirms its opening",
     Phase.CLOSED: "open another channel: closed is for ever",
     Phase.CLOSING: "finish the close and open another channel",
+    Phase.RESTORED: "wait two minutes of chain time: offers signed before may be forgotten",
     Phase.FROZEN: "wait until the signed close is on-chain or has expired",
     Phase.DOWN: "wait for the connection to the peer",
     Phase.GREETING: "wait until the peer has shown its newest vouchers",
@@ -113,6 +114,25 @@ def stale_view(state: Channel, moment: Moment) -> StaleView | None:
     if age_seconds > limit_seconds:
         return StaleView(f"the chain view is {age_seconds} s old, over the {limit_seconds} allowed")
     return None
+
+
+class OfferLifetime(PeerError):
+    """An offer that is dead already, or would freeze the channel or hold money for too long."""
+
+    code = "offer-lifetime"
+    remedy = f"let an offer expire within {OFFER_SECONDS_MAX} s of chain time, and ask again"
+
+    def __init__(self, expires: int, head_timestamp: int) -> None:
+        super().__init__(f"the offer expires at {expires} and the chain's time is {head_timestamp}")
+        self.expires = expires
+        self.head_timestamp = head_timestamp
+
+
+def lifetime_problem(expires: int, moment: Moment) -> OfferLifetime | None:
+    """Why an offer that expires then is not signed, or None where it lives and not too long."""
+    if moment.head_timestamp < expires <= moment.head_timestamp + OFFER_SECONDS_MAX:
+        return None
+    return OfferLifetime(expires, moment.head_timestamp)
 
 
 def say(state: Channel, error: FarthingError) -> Step:

@@ -14,9 +14,13 @@ from .terms import Side, Terms
 from .voucher import LaneTotal, Payment, Voucher
 
 OFFER_SECONDS = 90
-"""How long our own close offers live, in chain time; 30 s under the maximum, for lagging views."""
+"""How long our own offers live, in chain time; 30 s under the maximum, for lagging views."""
 OFFER_SECONDS_MAX = 120
-"""The longest offer that either side signs: a signed offer freezes the channel that long."""
+"""The longest offer that either side signs: it freezes a channel, or holds money, that long."""
+ACT_AGAIN_SECONDS = 15
+"""Chain time after which what both signed is submitted, or an unanswered offer sent, again."""
+DOUBT_UNKNOWN = 0
+"""A doubt whose end is set by the first confirmed block that is seen; no block has this time."""
 UNACKNOWLEDGED_MAX = 4096
 """Payments a payer has outstanding: what is at stake if the payee vanishes (rule 7)."""
 STALE_DIVISOR = 4
@@ -132,6 +136,33 @@ class SignedClose:
     submitted_at: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalTerms:
+    """The content of a `Withdrawal`: whose account, its cumulative µ¢, and when it expires."""
+
+    side: Side
+    total_ucent: int
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A withdrawal under way, reserved from the moment that its signing is decided (rule 3).
+
+    It is worth something to the account's side once it holds both signatures. `acted_at` is the
+    chain time at which it was last offered or submitted.
+    """
+
+    terms: WithdrawalTerms
+    ours: bytes | None = None
+    theirs: bytes | None = None
+    acted_at: int = 0
+
+
+Withdrawals = tuple[Withdrawal | None, Withdrawal | None]
+"""One for each side's account, A's first."""
+
+
 class Phase(Enum):
     """What a channel can do now; computed, never stored."""
 
@@ -139,11 +170,16 @@ class Phase(Enum):
     UNCONFIRMED = "unconfirmed"
     CLOSED = "closed"
     CLOSING = "closing"
+    RESTORED = "restored"
     FROZEN = "frozen"
     DOWN = "down"
     GREETING = "greeting"
     DRAINING = "draining"
     LIVE = "live"
+
+
+TALKING = frozenset({Phase.DRAINING, Phase.LIVE})
+"""The phases in which both sides have shown their vouchers and nothing is signed to end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +188,8 @@ class Channel:
 
     `refusing` holds from a refusal until the peer repeats what was refused: what it sends in
     between has a gap. `asked_again` says that we have shown our vouchers since, so that it repeats.
+    `doubt_ends` is set where this party may have forgotten what it signed (rule 5): the chain time
+    up to which a forgotten offer may live.
     """
 
     id: ChannelId
@@ -169,6 +207,8 @@ class Channel:
     offering: CloseTerms | None = None
     checking: SignedClose | None = None
     close: SignedClose | None = None
+    withdrawals: Withdrawals = (None, None)
+    doubt_ends: int | None = None
     stopped: str | None = None
 
     @property
@@ -192,6 +232,8 @@ class Channel:
             return Phase.CLOSED
         if self.chain.status is ChainStatus.CLOSING:
             return Phase.CLOSING
+        if self.doubt_ends is not None:
+            return Phase.RESTORED
         if self.close is not None or self.offering is not None:
             return Phase.FROZEN
         if self.link is Link.DOWN:
@@ -202,11 +244,25 @@ class Channel:
             return Phase.DRAINING
         return Phase.LIVE
 
+    @property
+    def waits_for_chain(self) -> bool:
+        """Whether each confirmed block matters, and not only one that changes the channel."""
+        offers = (self.close, *self.withdrawals)
+        return self.doubt_ends is not None or any(offer is not None for offer in offers)
+
+    def withdrawn_ucent(self, side: Side) -> int:
+        """What a party has taken out, in µ¢: on-chain, or by an offer that may yet be (rule 3)."""
+        pending = self.withdrawals[side]
+        return max(
+            0 if self.chain is None else self.chain.withdrawn_ucent[side],
+            0 if pending is None else pending.terms.total_ucent,
+        )
+
     def owned_ucent(self, side: Side) -> int:
-        """Deposit − withdrawals of a party, in µ¢, as the confirmed chain says."""
+        """Deposit − withdrawals of a party, in µ¢; the deposit as the confirmed chain says."""
         if self.chain is None:
             return 0
-        return self.chain.deposit_ucent[side] - self.chain.withdrawn_ucent[side]
+        return self.chain.deposit_ucent[side] - self.withdrawn_ucent(side)
 
     def our_balance_ucent(self) -> int:
         """What we can spend now: verified income counts, everything promised is spent."""
@@ -230,6 +286,16 @@ class Channel:
         sent = self.sent
         if sent.unsigned and self.our_balance_ucent() < 0:
             raise InvariantBroken("we promise more than we own: the payee could not be paid")
+        ours, theirs = self.withdrawals[self.side], self.withdrawals[self.side.other]
+        if ours is not None and ours.ours is None and self.our_balance_ucent() < 0:
+            raise InvariantBroken("we would withdraw what we have promised: it could not be paid")
+        claimed_ucent = self.received.claimed.transferred_ucent
+        if (
+            theirs is not None
+            and theirs.ours is None
+            and self.peer_balance_ucent(claimed_ucent) < 0
+        ):
+            raise InvariantBroken("the peer would withdraw more than it owns: we would pay for it")
         nonces = [total.nonce for total in (*sent.unacknowledged, *sent.unsigned_totals)]
         if nonces != list(range(sent.acknowledged_nonce + 1, sent.promised.nonce + 1)):
             raise InvariantBroken(

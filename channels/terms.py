@@ -13,10 +13,11 @@ CHALLENGE_SECONDS_MIN = 600
 CHALLENGE_SECONDS_MAX = 30 * 24 * 3600
 CHALLENGE_BLOCKS_MIN = 10
 CHALLENGE_BLOCKS_MAX = 1_000_000
-"""The contract's own bounds (contracts/payment_channels.vy); outside them a channel cannot open."""
+"""The contract's own bounds (contracts/requests.vy); outside them a channel cannot open."""
 
 _PAD = bytes(12)
 _UINT64_MAX = 2**64 - 1
+_UINT256_MAX = 2**256 - 1
 
 
 class Side(IntEnum):
@@ -81,9 +82,14 @@ class Terms:
 
 
 def channel_id(*, chain_id: int, contract: Address, deployment: bytes, terms: Terms) -> ChannelId:
-    """keccak256(abi_encode(chain id, contract, deployment, terms)): it never repeats (rule 9)."""
+    """keccak256(abi_encode(chain id, contract, deployment, terms)): it never repeats (rule 9).
+
+    Raises `UnsafeTerms` where one of them does not fit its word.
+    """
     if len(deployment) != WORD_BYTES:
         raise UnsafeTerms("the deployment id is not 32 bytes")
+    if len(contract) != ADDRESS_BYTES or not 0 <= chain_id <= _UINT256_MAX:
+        raise UnsafeTerms("the contract's address is not 20 bytes or the chain id not a word")
     numbers = (terms.challenge_seconds, terms.challenge_blocks, terms.sequence)
     return ChannelId(
         keccak256(

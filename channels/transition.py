@@ -13,17 +13,26 @@ from typing import Any
 from .closing import (
     asked_close,
     close_if_quiet,
-    drop_dead_close,
     on_close_accept,
     on_close_offer,
     on_close_request,
     on_close_signed,
     on_close_verified,
 )
+from .connecting import (
+    acknowledge,
+    linked,
+    on_recognised_own,
+    on_reestablish,
+    reestablish,
+    stop,
+    unlinked,
+)
 from .errors import FarthingError
 from .events import (
     AskedClose,
     AskedPay,
+    AskedWithdraw,
     ChannelMessage,
     CloseSigned,
     CloseVerified,
@@ -35,7 +44,6 @@ from .events import (
     ObservedChannel,
     Received,
     RecognisedOwn,
-    RecogniseOwn,
     RecordReceived,
     RecordSent,
     Send,
@@ -43,14 +51,14 @@ from .events import (
     Signed,
     SignVoucher,
     Step,
-    SubmitClose,
     TellAcknowledged,
     TellReceived,
-    TellStopped,
     Unlinked,
     Unverifiable,
     Verified,
     VerifyVoucher,
+    WithdrawalSigned,
+    WithdrawalVerified,
 )
 from .ids import ZERO_WORD
 from .messages import (
@@ -58,11 +66,12 @@ from .messages import (
     CloseAccept,
     CloseOffer,
     CloseRequest,
-    Error,
     Reestablish,
-    SignedTotal,
     Update,
+    WithdrawalAccept,
+    WithdrawalOffer,
 )
+from .observing import elapsed, observed_channel
 from .packed import fits_one_update
 from .refusals import (
     InsufficientBalance,
@@ -75,24 +84,22 @@ from .refusals import (
     say,
     stale_view,
 )
-from .state import (
-    UNACKNOWLEDGED_MAX,
-    ChainStatus,
-    Channel,
-    Link,
-    Moment,
-    Phase,
-    ReceivedLane,
-    SentLane,
-)
+from .state import TALKING, UNACKNOWLEDGED_MAX, Channel, Moment, Phase, ReceivedLane
 from .units import NONCE_MAX, TRANSFERRED_MAX
-from .voucher import LaneTotal, UnverifiedVoucher, Voucher, replay
+from .voucher import UnverifiedVoucher, replay
+from .withdrawing import (
+    asked_withdraw,
+    on_withdrawal_accept,
+    on_withdrawal_offer,
+    on_withdrawal_signed,
+    on_withdrawal_verified,
+)
 
-SUBMIT_AGAIN_SECONDS = 15
-"""Chain time after which a co-signed close that is not on-chain is submitted again."""
-
-
-_ASKED: dict[type, str] = {AskedPay: "a payment", AskedClose: "a close"}
+_ASKED: dict[type, str] = {
+    AskedPay: "a payment",
+    AskedClose: "a close",
+    AskedWithdraw: "a withdrawal",
+}
 """What people ask for, in their words; messages are called by their names."""
 
 
@@ -113,119 +120,6 @@ def step(state: Channel, event: Event, moment: Moment) -> Step:
     result = handler(state, subject, moment)
     result.state.check_invariants()
     return result
-
-
-# -- connection ---------------------------------------------------------------------------------
-
-
-def _linked(state: Channel, _: Linked, __: Moment) -> Step:
-    state = replace(
-        state,
-        link=Link.GREETING,
-        refusing=False,
-        asked_again=False,
-        peer_wants_close=False,
-        received=ReceivedLane(voucher=state.received.voucher),
-    )
-    return Step(state=state, effects=(Send(message=_reestablish(state)),))
-
-
-def _unlinked(state: Channel, _: Unlinked, __: Moment) -> Step:
-    received = ReceivedLane(voucher=state.received.voucher)
-    sent = replace(state.sent, unsigned=(), unsigned_totals=())
-    return Step(
-        state=replace(
-            state,
-            link=Link.DOWN,
-            received=received,
-            sent=sent,
-            peer_wants_close=False,
-            offering=None,
-            checking=None,
-        )
-    )
-
-
-def _reestablish(state: Channel) -> Reestablish:
-    return Reestablish(
-        channel=state.id, sent=_show(state.sent.voucher), received=_show(state.received.voucher)
-    )
-
-
-def _show(voucher: Voucher | None) -> SignedTotal | None:
-    if voucher is None:
-        return None
-    return SignedTotal(
-        total=voucher.total, conditions=voucher.conditions, signature=voucher.signature
-    )
-
-
-def _on_reestablish(state: Channel, message: Reestablish, moment: Moment) -> Step:
-    shown = message.received
-    ours = state.sent
-    shown_nonce = 0 if shown is None else shown.total.nonce
-    if shown is not None and _unknown_to(ours, shown.total):
-        return Step(
-            state=state,
-            effects=(
-                RecogniseOwn(
-                    voucher=UnverifiedVoucher(
-                        channel=state.id,
-                        payer=state.our_account,
-                        total=shown.total,
-                        conditions=shown.conditions,
-                        signature=shown.signature,
-                    )
-                ),
-            ),
-        )
-    effects: list[Effect] = []
-    sent = ours
-    if shown_nonce > ours.acknowledged_nonce:
-        sent = _acknowledge(ours, shown_nonce)
-        effects.append(TellAcknowledged(nonce=shown_nonce))
-    if shown_nonce < ours.total.nonce:
-        effects.append(SendStored(first_nonce=shown_nonce + 1))
-    state = replace(state, sent=sent, link=Link.LIVE, fresh_boot=False)
-    closing = close_if_quiet(state, moment)
-    return Step(state=closing.state, effects=(*effects, *closing.effects))
-
-
-def _unknown_to(ours: SentLane, shown: LaneTotal) -> bool:
-    """Whether a total of our lane is one we did not make, as far as memory holds our totals.
-
-    Whoever shows one must prove it by our signature, or it would stop a channel by a mere claim.
-    """
-    if shown.nonce > ours.total.nonce:
-        return True
-    known = {total.nonce: total for total in (*ours.unacknowledged, ours.total)}
-    return known.get(shown.nonce, shown) != shown
-
-
-def _on_recognised_own(state: Channel, event: RecognisedOwn, moment: Moment) -> Step:
-    """Handle our own signature on something we do not know: a restored database, or a clone.
-
-    A restored database lacks the newest payments; one that has others in their place is a fork.
-    """
-    shown, ours = event.voucher.total, state.sent.total
-    lacking = shown.nonce > ours.nonce and shown.transferred_ucent > ours.transferred_ucent
-    if not state.fresh_boot or not lacking:
-        return _stop(state, "the peer holds our signature on payments that this wallet never made")
-    sent = SentLane(voucher=event.voucher, acknowledged_nonce=shown.nonce)
-    return close_if_quiet(replace(state, sent=sent, link=Link.LIVE, fresh_boot=False), moment)
-
-
-def _stop(state: Channel, reason: str) -> Step:
-    error = Error(
-        code="channel-stopped",
-        channel=state.id,
-        text=reason,
-        what_to_do="stop paying on this channel and ask a person: a key or a database was copied",
-    )
-    return Step(
-        state=replace(state, stopped=reason),
-        effects=(Send(message=error), TellStopped(reason=reason)),
-    )
 
 
 # -- paying -------------------------------------------------------------------------------------
@@ -279,11 +173,6 @@ def _on_signed(state: Channel, event: Signed, _: Moment) -> Step:
     )
 
 
-def _acknowledge(sent: SentLane, nonce: int) -> SentLane:
-    remaining = tuple(total for total in sent.unacknowledged if total.nonce > nonce)
-    return replace(sent, unacknowledged=remaining, acknowledged_nonce=nonce)
-
-
 def _on_ack(state: Channel, message: Ack, moment: Moment) -> Step:
     sent = state.sent
     if message.nonce <= sent.acknowledged_nonce:
@@ -292,8 +181,8 @@ def _on_ack(state: Channel, message: Ack, moment: Moment) -> Step:
     if total is None:
         raise OutOfTurn(f"an acknowledgement names payment {message.nonce}, which was never sent")
     if total.history != message.history:
-        return _stop(state, "the peer acknowledged another history of our lane than ours")
-    state = replace(state, sent=_acknowledge(sent, message.nonce))
+        return stop(state, "the peer acknowledged another history of our lane than ours")
+    state = replace(state, sent=acknowledge(sent, message.nonce))
     told = TellAcknowledged(nonce=message.nonce)
     closing = close_if_quiet(state, moment)
     return Step(state=closing.state, effects=(told, *closing.effects))
@@ -349,7 +238,7 @@ def _repeat(state: Channel, message: Update) -> Step:
         total = voucher.total
         ack = Ack(channel=state.id, nonce=total.nonce, history=total.history)
         return Step(state=state, effects=(Send(message=ack),))
-    return Step(state=state, effects=(Send(message=_reestablish(state)),))
+    return Step(state=state, effects=(Send(message=reestablish(state)),))
 
 
 def _refusal(
@@ -397,72 +286,37 @@ def _on_unverifiable(state: Channel, _: Unverifiable, __: Moment) -> Step:
     )
 
 
-# -- chain and clock ----------------------------------------------------------------------------
-
-
-def _observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> Step:
-    if state.chain is not None and event.view.block < state.chain.block:
-        return Step(state=state)
-    return _elapsed(replace(state, chain=event.view), Elapsed(), moment)
-
-
-def _elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
-    effects: list[Effect] = []
-    thawed = drop_dead_close(state)
-    if thawed is not state:
-        closing = close_if_quiet(thawed, moment)
-        state = closing.state
-        effects.extend(closing.effects)
-    close = state.close
-    if (
-        close is not None
-        and close.theirs is not None
-        and state.chain is not None
-        and state.chain.status is not ChainStatus.CLOSED
-        and close.submitted_at + SUBMIT_AGAIN_SECONDS
-        <= moment.head_timestamp
-        <= close.terms.expires
-    ):
-        close = replace(close, submitted_at=moment.head_timestamp)
-        state = replace(state, close=close)
-        effects.append(SubmitClose(close=close))
-    if (
-        state.refusing
-        and not state.asked_again
-        and state.phase in _TALKING
-        and stale_view(state, moment) is None
-    ):
-        state = replace(state, asked_again=True)
-        effects.append(Send(message=_reestablish(state)))
-    return Step(state=state, effects=tuple(effects))
-
-
 Handler = Callable[[Channel, Any, Moment], Step]
 
 _EVERY = frozenset(Phase)
 _CONNECTED = frozenset({Phase.GREETING, Phase.DRAINING, Phase.LIVE})
-_TALKING = frozenset({Phase.DRAINING, Phase.LIVE})
 _LIVE = frozenset({Phase.LIVE})
 _FROZEN = frozenset({Phase.FROZEN})
+_RESTORED = frozenset({Phase.RESTORED})
 
 TRANSITIONS: dict[type[Event] | type[ChannelMessage], tuple[frozenset[Phase], Handler]] = {
-    Linked: (_EVERY - {Phase.STOPPED}, _linked),
-    Unlinked: (_EVERY, _unlinked),
-    Reestablish: (_CONNECTED | _FROZEN, _on_reestablish),
-    RecognisedOwn: (_CONNECTED | _FROZEN, _on_recognised_own),
+    Linked: (_EVERY - {Phase.STOPPED}, linked),
+    Unlinked: (_EVERY, unlinked),
+    Reestablish: (_CONNECTED | _FROZEN | _RESTORED, on_reestablish),
+    RecognisedOwn: (_CONNECTED | _FROZEN | _RESTORED, on_recognised_own),
     AskedPay: (_LIVE, _asked_pay),
-    Signed: (_TALKING, _on_signed),
-    Update: (_TALKING, _on_update),
-    Verified: (_TALKING, _on_verified),
-    Unverifiable: (_TALKING, _on_unverifiable),
-    Ack: (_CONNECTED | _FROZEN, _on_ack),
-    AskedClose: (_TALKING | {Phase.DOWN, Phase.GREETING}, asked_close),
-    CloseRequest: (_TALKING | _FROZEN, on_close_request),
-    CloseOffer: (_TALKING, on_close_offer),
+    Signed: (TALKING, _on_signed),
+    Update: (TALKING, _on_update),
+    Verified: (TALKING, _on_verified),
+    Unverifiable: (TALKING, _on_unverifiable),
+    Ack: (_CONNECTED | _FROZEN | _RESTORED, _on_ack),
+    AskedClose: (TALKING | {Phase.DOWN, Phase.GREETING}, asked_close),
+    CloseRequest: (TALKING | _FROZEN, on_close_request),
+    CloseOffer: (TALKING, on_close_offer),
     CloseSigned: (_FROZEN, on_close_signed),
     CloseAccept: (_FROZEN, on_close_accept),
-    CloseVerified: (_TALKING | _FROZEN, on_close_verified),
-    ObservedChannel: (_EVERY, _observed_channel),
-    Elapsed: (_EVERY, _elapsed),
+    CloseVerified: (TALKING | _FROZEN, on_close_verified),
+    AskedWithdraw: (_LIVE, asked_withdraw),
+    WithdrawalOffer: (TALKING, on_withdrawal_offer),
+    WithdrawalSigned: (TALKING, on_withdrawal_signed),
+    WithdrawalAccept: (TALKING | _FROZEN, on_withdrawal_accept),
+    WithdrawalVerified: (TALKING | _FROZEN, on_withdrawal_verified),
+    ObservedChannel: (_EVERY, observed_channel),
+    Elapsed: (_EVERY, elapsed),
 }
 """What is allowed when: the phases that take an event, and what it does there."""

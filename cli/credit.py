@@ -48,6 +48,9 @@ def mint(  # noqa: PLR0913 - one argument for each option of the command
 ) -> None:
     r"""Mint credit to an address; the treasury signs.
 
+    Each reference mints once: repeat a mint whose outcome you do not know, and if it took
+    effect the repetition is refused.
+
     \b
     Example:
       farthing credit mint 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 1000000c \

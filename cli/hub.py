@@ -309,6 +309,25 @@ def close(*, channel: str, config: Path, as_json: bool) -> None:
 
 
 @hub.command()
+@click.argument("channel")
+@click.argument("amount", type=AMOUNT)
+@config_option
+@json_option
+@reports_errors
+def withdraw(*, channel: str, amount: int, config: Path, as_json: bool) -> None:
+    r"""Take the hub's own money out of an open channel, in agreement with its wallet.
+
+    The wallet must be connected. `hub channels` shows when it is on-chain.
+
+    \b
+    Example:
+      farthing hub withdraw 0x5d1c…e0 50c --config hub/hub.toml
+    """
+    params = {"channel": channel, "amount_ucent": amount}
+    emit(ask(config, "withdraw", params), as_json=as_json)
+
+
+@hub.command()
 @click.option("--out", metavar="FILE", type=FILE, required=True)
 @config_option
 @json_option

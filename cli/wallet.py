@@ -272,6 +272,8 @@ for command in (
     wallet_payments.requests,
     wallet_payments.answer,
     wallet_payments.refuse,
+    wallet_payments.withdraw,
+    wallet_payments.claim,
     wallet_payments.close,
     wallet_payments.finish_close,
 ):

@@ -247,6 +247,50 @@ def close(
     emit(ask(folder, method, params, seconds=timeout_seconds or 2 * CALL_SECONDS), as_json=as_json)
 
 
+@click.command()
+@click.argument("amount", type=AMOUNT)
+@folder_option
+@channel_option
+@timeout_option
+@json_option
+@reports_errors
+def withdraw(
+    *,
+    amount: int,
+    folder: Path,
+    channel: str | None,
+    timeout_seconds: float | None,
+    as_json: bool,
+) -> None:
+    r"""Take money out of the open channel, in agreement with the hub.
+
+    Exit code 2: it may still happen. Its amount is reserved until it is on-chain or has died.
+
+    \b
+    Example:
+      farthing wallet withdraw 12.5c --folder alice
+    """
+    params = given(amount_ucent=amount, channel=channel, timeout_seconds=timeout_seconds)
+    seconds = timeout_seconds or 2 * CALL_SECONDS
+    emit(ask(folder, "withdraw", params, seconds=seconds), as_json=as_json)
+
+
+@click.command()
+@folder_option
+@timeout_option
+@json_option
+@reports_errors
+def claim(*, folder: Path, timeout_seconds: float | None, as_json: bool) -> None:
+    r"""Take what the contract could not pay out before, as `wallet balance` shows it.
+
+    \b
+    Example:
+      farthing wallet claim --folder alice
+    """
+    params = given(timeout_seconds=timeout_seconds)
+    emit(ask(folder, "claim", params, seconds=timeout_seconds or 2 * CALL_SECONDS), as_json=as_json)
+
+
 @click.command("finish-close")
 @folder_option
 @channel_option

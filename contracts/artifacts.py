@@ -1,9 +1,11 @@
 """The compiled contracts as they are shipped: their ABI and bytecode, without a compiler."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..channels.errors import LocalError
@@ -40,12 +42,13 @@ class Artifact:
 
     Vyper puts a contract's immutables behind its runtime code: what `eth_getCode` answers is
     `runtime_bytecode` and then `immutables_bytes` more bytes, which differ with each deployment.
+    `sources_sha256` names each file it was compiled of, its own and the modules it imports.
     """
 
     name: str
     compiler: str
     evm_version: str
-    source_sha256: str
+    sources_sha256: Mapping[str, str]
     abi: tuple[dict[str, Any], ...]
     bytecode: bytes
     runtime_bytecode: bytes
@@ -77,7 +80,7 @@ def load(name: str) -> Artifact:
         name=fields["name"],
         compiler=fields["compiler"],
         evm_version=fields["evm_version"],
-        source_sha256=fields["source_sha256"],
+        sources_sha256=MappingProxyType(fields["sources_sha256"]),
         abi=tuple(fields["abi"]),
         bytecode=bytes.fromhex(fields["bytecode"][2:]),
         runtime_bytecode=bytes.fromhex(fields["runtime_bytecode"][2:]),

@@ -40,6 +40,8 @@ REGISTRY: public(immutable(MemberRegistry))
 totalSupply: public(uint256)
 balanceOf: public(HashMap[address, uint256])
 allowance: public(HashMap[address, HashMap[address, uint256]])
+# Funding references that tokens were minted under.
+reference_used: public(HashMap[bytes32, bool])
 
 
 # events
@@ -123,15 +125,19 @@ def approve(spender: address, amount: uint256) -> bool:
 @external
 def mint(to: address, amount: uint256, funding_reference: bytes32):
     """
-    @notice Creates tokens. Only an active treasury.
+    @notice Creates tokens. Only an active treasury, and only once under each funding reference: a
+            treasury that does not know what became of a mint sends it again and risks nothing.
     @param to who receives them
     @param amount microcents, at least 1
-    @param funding_reference what funds them, e.g. the hash of a budget decision; not zero
+    @param funding_reference what funds them, e.g. the hash of a budget decision and an instalment;
+           not zero, never used before
     """
     assert staticcall REGISTRY.has_role(msg.sender, _TREASURY), "credit: not the treasury"
     assert to != empty(address), "credit: empty address"
     assert amount != 0, "credit: amount is zero"
     assert funding_reference != empty(bytes32), "credit: no funding reference"
+    assert not self.reference_used[funding_reference], "credit: reference used"
+    self.reference_used[funding_reference] = True
     self.totalSupply += amount
     self.balanceOf[to] += amount
     log Transfer(sender=empty(address), receiver=to, value=amount)

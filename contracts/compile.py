@@ -66,13 +66,25 @@ def artifact_text(name: str, source: str) -> str:
         "name": name,
         "compiler": COMPILER,
         "evm_version": EVM_VERSION,
-        "source_sha256": hashlib.sha256(source.encode()).hexdigest(),
+        "sources_sha256": {
+            file: hashlib.sha256(text.encode()).hexdigest()
+            for file, text in {path.name: source, **_modules(data)}.items()
+        },
         "abi": build_abi_output(data),
         "bytecode": "0x" + data.bytecode.hex(),
         "runtime_bytecode": "0x" + data.bytecode_runtime.hex(),
         "immutables_bytes": data.global_ctx.immutable_section_bytes,
     }
     return json.dumps(artifact, indent=1, sort_keys=True) + "\n"
+
+
+def _modules(data: CompilerData) -> dict[str, str]:
+    """Return the sources of all modules that a contract imports, directly or not, by file name."""
+    return {
+        file.path.name: file.contents
+        for file in data.resolved_imports.compiler_inputs
+        if file.path.suffix == ".vy"
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -115,7 +115,10 @@ def member(account: address) -> (uint8, uint8, uint64, bytes32):
     """
     @notice What the registry holds about an address; four zeros for an address it never saw.
     @param account the address
-    @return role, status, last second of validity (0: no end), commitment
+    @return role, 1 to 7
+    @return status: 1 active, 2 suspended, 3 removed
+    @return last second of validity, 0 where there is no end
+    @return commitment to what links the address to others, known off-chain alone
     """
     word: uint256 = self._words[account]
     return (

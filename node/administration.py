@@ -181,7 +181,11 @@ class Administrator:
         )
 
     def mint(self, to: Address, amount_ucent: int, funding_reference: bytes) -> int:
-        """Mint credit under a 32-byte funding reference; returns the block."""
+        """Mint credit under a 32-byte funding reference; returns the block.
+
+        Each reference mints once: a mint whose outcome is unknown may be sent again, and the
+        contract refuses the second.
+        """
         call = self._credit.functions.mint(checksum(to), amount_ucent, funding_reference)
         return self._sender.send("minting credit", call)["blockNumber"]
 

@@ -278,11 +278,31 @@ class Web3Chain:
         return self._send("settling", self._channels.functions.settle_many(packed))
 
     def close(
-        self, terms: Terms, *, totals_ucent: tuple[int, int], expires: int, signatures: list[bytes]
+        self,
+        terms: Terms,
+        *,
+        totals_ucent: tuple[int, int],
+        expires: int,
+        signatures: Sequence[bytes],
     ) -> Mined:
         """Close a channel by both signatures."""
         call = self._channels.functions.close(_terms(terms), *totals_ucent, expires, *signatures)
         return self._send("closing a channel", call)
+
+    def withdraw(
+        self,
+        terms: Terms,
+        *,
+        account: Address,
+        total_ucent: int,
+        expires: int,
+        signatures: Sequence[bytes],
+    ) -> Mined:
+        """Pay an account out of its open channel, by both signatures; the total is cumulative."""
+        call = self._channels.functions.withdraw(
+            _terms(terms), checksum(account), total_ucent, expires, *signatures
+        )
+        return self._send("withdrawing", call)
 
     def finish_close(self, terms: Terms) -> Mined:
         """Pay both parties of a channel whose challenge window is over."""

@@ -49,7 +49,7 @@ PASSWORD_BYTES_MAX = 1024
 """A longer first line is not a password but another file."""
 
 SETTLE_ROWS_MAX = 128
-"""The contract's own limit on rows in one settlement (contracts/payment_channels.vy)."""
+"""The contract's own limit on rows in one settlement (contracts/settlement.vy)."""
 
 _PORT_MAX = 65_535
 _DAY_SECONDS = 86_400

@@ -8,9 +8,10 @@ from typing import Any
 import trio
 
 from ..channels.client.control import MalformedRequest, Method
-from ..channels.events import AskedClose
+from ..channels.events import AskedClose, AskedWithdraw
 from ..channels.ids import address_from_hex, bytes_from_hex, channel_from_hex, to_hex
 from ..channels.messages import REQUEST_BYTES
+from ..channels.terms import Side
 from .chain import OpenRow
 from .hub import Hub
 from .opener import OPEN_ROWS_MAX
@@ -39,6 +40,7 @@ class Operator:
             "answer": self._answer,
             "request": self._request,
             "close": self._close,
+            "withdraw": self._withdraw,
         }
 
     async def _status(self, _: Params) -> Any:
@@ -85,10 +87,8 @@ class Operator:
 
     async def _request(self, params: Params) -> Any:
         channel = self._hub.driver.get(channel_from_hex(_text(params, "channel")))
-        amount, purpose = params.get("amount_ucent"), _text(params, "purpose")
-        if type(amount) is not int:
-            raise MalformedRequest("'amount_ucent' is missing or no whole number")
-        message = self._hub.engine.requests.ask(channel, amount, purpose)
+        amount_ucent, purpose = _amount(params), _text(params, "purpose")
+        message = self._hub.engine.requests.ask(channel, amount_ucent, purpose)
         await self._hub.driver.wait_durable()
         sent = self._hub.engine.tell_if_connected(channel.id, message)
         return {"id": to_hex(message.id), "sent": sent}
@@ -98,6 +98,30 @@ class Operator:
         self._hub.driver.feed(channel, AskedClose())
         await self._hub.driver.wait_durable()
         return {"channel": to_hex(channel), "asked": True}
+
+    async def _withdraw(self, params: Params) -> Any:
+        channel = channel_from_hex(_text(params, "channel"))
+        driver = self._hub.driver
+        amount_ucent = _amount(params)
+        driver.feed(channel, AskedWithdraw(amount_ucent=amount_ucent))
+        asked = driver.get(channel).withdrawals[Side.A]
+        await driver.wait_durable()
+        if asked is None:
+            raise RuntimeError("a withdrawal was asked for and is not under way")
+        return {
+            "channel": to_hex(channel),
+            "amount_ucent": amount_ucent,
+            "total_ucent": asked.terms.total_ucent,
+            "expires": asked.terms.expires,
+            "asked": True,
+        }
+
+
+def _amount(params: Params) -> int:
+    amount = params.get("amount_ucent")
+    if type(amount) is not int:
+        raise MalformedRequest("'amount_ucent' is missing or no whole number")
+    return amount
 
 
 def _text(params: Params, key: str) -> str:

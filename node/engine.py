@@ -31,7 +31,16 @@ from ..channels.receipt import ReceiptType
 from ..channels.refusals import stale_view
 from ..channels.senml import parse
 from ..channels.senml_errors import MalformedReading
-from ..channels.state import ChainStatus, Channel, Moment, Phase, SignedClose
+from ..channels.state import (
+    ChainStatus,
+    Channel,
+    Moment,
+    Phase,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
+from ..channels.terms import Side
 from ..channels.voucher import Payment
 from .chain import OpenRow
 from .follower import Members
@@ -93,6 +102,8 @@ class Engine:
         self._proposed: dict[Address, OpenRow] = {}
         self.closes: dict[ChannelId, SignedClose] = {}
         """Co-signed closes to submit, the newest of each channel."""
+        self.withdrawals: dict[tuple[ChannelId, Side], Withdrawal] = {}
+        """Co-signed withdrawals to submit, the newest of each account of a channel."""
 
     def attach(self, driver: Driver, requests: Requests) -> None:
         """Give the engine its driver and its requests, which are made after it."""
@@ -399,6 +410,16 @@ class Engine:
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         """Queue a co-signed close for the chain."""
         self.closes[channel.id] = close
+
+    def on_submit_withdrawal(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        """Queue a co-signed withdrawal for the chain."""
+        self.withdrawals[channel.id, withdrawal.terms.side] = withdrawal
+
+    def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
+        """Tell the operator how a withdrawal of the hub's own money ended."""
+        how = "is on-chain" if taken else "was not taken in time and is free again"
+        text = "a withdrawal from channel 0x%s, up to %d µ¢ in total, %s"
+        log.info(text, channel.id.hex(), terms.total_ucent, how)
 
 
 _NO_CHANNEL = refused_outcome(

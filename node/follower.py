@@ -224,6 +224,6 @@ class Follower:
 
 def _is_restless(channel: Channel) -> bool:
     """Whether a channel has something pending on the chain, or was never read."""
-    if channel.chain is None or channel.close is not None:
+    if channel.chain is None or channel.waits_for_chain:
         return True
     return channel.chain.status in (ChainStatus.NEVER, ChainStatus.CLOSING)

@@ -31,8 +31,8 @@ from .server import Server, open_listener
 from .settler import Settler, Watcher
 from .store import HubStore
 
-CLOSE_POLL_SECONDS = 0.2
-"""A wallet that asked for a close waits for it."""
+SUBMIT_POLL_SECONDS = 0.2
+"""A wallet that asked for a close or a withdrawal waits for it."""
 
 log = logging.getLogger("farthing.hub")
 
@@ -63,13 +63,15 @@ class Hub:
                 text = "the hub's %s %s is no active member: register it with role hub"
                 log.warning(text, what, address_to_hex(address))
 
-    async def close_forever(self) -> None:
-        """Submit co-signed closes as they come, until cancelled."""
-        closes = self.engine.closes
+    async def submit_forever(self) -> None:
+        """Submit what both sides have signed as it comes, until cancelled."""
+        closes, withdrawals = self.engine.closes, self.engine.withdrawals
         while True:
-            await trio.sleep(CLOSE_POLL_SECONDS)
+            await trio.sleep(SUBMIT_POLL_SECONDS)
             for channel in list(closes):
                 await self.watcher.close(self.driver.get(channel), closes.pop(channel))
+            for key in list(withdrawals):
+                await self.watcher.withdraw(self.driver.get(key[0]), withdrawals.pop(key))
 
     def status(self) -> dict[str, Any]:
         """What an operator asks first: connections, channels, µ¢ by state, settlements."""
@@ -105,6 +107,7 @@ class Hub:
                 "unacknowledged": len(c.sent.unacknowledged),
                 "received_ucent": c.received.total.transferred_ucent,
                 "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,
+                "withdrawn_ucent": c.chain.withdrawn_ucent[c.side] if c.chain else 0,
                 "available_ucent": c.our_balance_ucent(),
             }
             for c in self.driver.channels.values()
@@ -201,11 +204,16 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
             nursery.start_soon(hub.driver.run)
             await hub.follower.poll(hub.driver, hub.engine.on_opened)
             hub.warn_of_membership()
+            if hub.driver.in_doubt:
+                log.warning(
+                    "the database was restored: nothing is accepted or signed on its channels until"
+                    " every offer that it may have forgotten is dead, two minutes of chain time"
+                )
             nursery.start_soon(hub.follower.run, hub.driver, hub.engine.on_opened)
             nursery.start_soon(hub.settler.run)
             nursery.start_soon(hub.watcher.run)
             nursery.start_soon(hub.opener.run)
-            nursery.start_soon(hub.close_forever)
+            nursery.start_soon(hub.submit_forever)
             hub.port = listener.socket.getsockname()[1]
             await nursery.start(
                 lambda task_status: hub.server.serve(listener, task_status=task_status)

@@ -16,7 +16,7 @@ import trio
 from ..channels.client.driver import Driver
 from ..channels.errors import ChainError
 from ..channels.ids import ChannelId
-from ..channels.state import ChainStatus, Channel, SignedClose
+from ..channels.state import ChainStatus, Channel, SignedClose, Withdrawal
 from ..channels.terms import Side
 from ..channels.voucher import Voucher
 from .chain import Mined, SettleRow
@@ -234,8 +234,7 @@ class Watcher:
         terms = close.terms
         if close.theirs is None:
             return
-        both = [close.ours, close.theirs]
-        signatures = both if channel.side is Side.A else both[::-1]
+        signatures = _by_side(channel, close.ours, close.theirs)
         try:
             await self._desk.send(
                 lambda chain: chain.close(
@@ -247,6 +246,30 @@ class Watcher:
             )
         except ChainError as error:
             log.warning("%s", error)
+
+    async def withdraw(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        """Submit a withdrawal that both have signed; the core submits again where it must."""
+        terms = withdrawal.terms
+        if withdrawal.ours is None or withdrawal.theirs is None:
+            return
+        signatures = _by_side(channel, withdrawal.ours, withdrawal.theirs)
+        try:
+            await self._desk.send(
+                lambda chain: chain.withdraw(
+                    channel.terms,
+                    account=channel.terms.account(terms.side),
+                    total_ucent=terms.total_ucent,
+                    expires=terms.expires,
+                    signatures=signatures,
+                )
+            )
+        except ChainError as error:  # the wallet submits it too: one of the two comes too late
+            log.info("%s", error)
+
+
+def _by_side(channel: Channel, ours: bytes, theirs: bytes) -> tuple[bytes, bytes]:
+    """Both signatures, A's first."""
+    return (ours, theirs) if channel.side is Side.A else (theirs, ours)
 
 
 def _is_closing(channel: Channel) -> bool:

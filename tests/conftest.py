@@ -46,7 +46,7 @@ def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",
         "settler.CHECK_SECONDS",
-        "hub.CLOSE_POLL_SECONDS",
+        "hub.SUBMIT_POLL_SECONDS",
         "sender.RECEIPT_POLL_SECONDS",
     ):
         monkeypatch.setattr(f"farthing.node.{name}", 0.02)

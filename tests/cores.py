@@ -6,13 +6,13 @@ A crash loses everything since the last commit, and every message that has not a
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from farthing.channels.client.ledger import RECEIVED, SENT, StoredPayment
 from farthing.channels.client.records import channel_from_record, channel_to_record
-from farthing.channels.eip712 import close_digest
+from farthing.channels.eip712 import close_digest, withdrawal_digest
 from farthing.channels.errors import PeerError
 from farthing.channels.events import (
     AskedPay,
@@ -34,19 +34,31 @@ from farthing.channels.events import (
     SignClose,
     Signed,
     SignVoucher,
+    SignWithdrawal,
     SubmitClose,
+    SubmitWithdrawal,
     TellAcknowledged,
     TellReceived,
     TellStopped,
+    TellWithdrawal,
     Unlinked,
     Unverifiable,
     Verified,
     VerifyClose,
     VerifyVoucher,
+    VerifyWithdrawal,
+    WithdrawalSigned,
+    WithdrawalVerified,
 )
 from farthing.channels.ids import ChannelId
-from farthing.channels.messages import Error, Update, decode_message, encode_message
-from farthing.channels.signing import BadSignature, sign_voucher, verify_digest, verify_voucher
+from farthing.channels.messages import Error, Message, Update, decode_message, encode_message
+from farthing.channels.signing import (
+    BadSignature,
+    Signer,
+    sign_voucher,
+    verify_digest,
+    verify_voucher,
+)
 from farthing.channels.state import (
     STALE_DIVISOR,
     ChainStatus,
@@ -55,6 +67,8 @@ from farthing.channels.state import (
     CloseTerms,
     Moment,
     SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
 )
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
@@ -94,11 +108,16 @@ class Party:
     moment: Callable[[], Moment]
     state: Channel
     durable: Durable
+    separator: bytes = SEPARATOR
+    signers: Mapping[Side, Signer] = field(default_factory=lambda: SIGNERS)
     out: deque[bytes] = field(default_factory=deque)
+    said: list[bytes] = field(default_factory=list)
     hangs_up: bool = False
     told: list[int] = field(default_factory=list)
     heard: list[Error] = field(default_factory=list)
     submitted: list[SignedClose] = field(default_factory=list)
+    withdrawing: list[Withdrawal] = field(default_factory=list)
+    withdrawn: list[tuple[WithdrawalTerms, bool]] = field(default_factory=list)
     _written: tuple[list[StoredPayment], list[StoredPayment]] = field(
         default_factory=lambda: ([], [])
     )
@@ -129,7 +148,9 @@ class Party:
         if not newest:
             return
         try:
-            checked = verify_voucher(SEPARATOR, newest[-1], SIGNERS[self.side.other].address)
+            checked = verify_voucher(
+                self.separator, newest[-1], self.signers[self.side.other].address
+            )
         except BadSignature:
             self.feed(Unverifiable())
         else:
@@ -143,21 +164,27 @@ class Party:
             self._follow(effect, newest)
 
     def _follow(self, effect: Effect, newest: list[UnverifiedVoucher]) -> None:
-        signer, peer = SIGNERS[self.side], SIGNERS[self.side.other]
+        signer, peer = self.signers[self.side], self.signers[self.side.other]
         match effect:
             case SignVoucher(total=total):
                 self._apply(Signed(voucher=self._sign(total)), newest)
             case VerifyVoucher(voucher=unverified):
                 newest.append(unverified)
             case RecogniseOwn(voucher=unverified):
-                own = verify_voucher(SEPARATOR, unverified, signer.address)
+                own = verify_voucher(self.separator, unverified, signer.address)
                 self._apply(RecognisedOwn(voucher=own), newest)
             case SignClose(terms=close):
-                signature = signer.sign_digest(digest_of(close))
+                signature = signer.sign_digest(self.digest_of(close))
                 self._apply(CloseSigned(terms=close, signature=signature), newest)
             case VerifyClose(terms=close, signature=signature):
-                verify_digest(digest_of(close), signature, peer.address)
+                verify_digest(self.digest_of(close), signature, peer.address)
                 self._apply(CloseVerified(terms=close, signature=signature), newest)
+            case SignWithdrawal(terms=wish):
+                signature = signer.sign_digest(self.digest_of(wish))
+                self._apply(WithdrawalSigned(terms=wish, signature=signature), newest)
+            case VerifyWithdrawal(terms=wish, signature=signature):
+                verify_digest(self.digest_of(wish), signature, peer.address)
+                self._apply(WithdrawalVerified(terms=wish, signature=signature), newest)
             case RecordSent(payments=payments, totals=totals):
                 self._written[SENT].extend(stored(payments, totals))
             case RecordReceived(payments=payments, totals=totals):
@@ -166,9 +193,30 @@ class Party:
                 self._waiting.append((self.state, effect))
 
     def _sign(self, total: LaneTotal) -> Any:
-        payer = self.state.our_account
         return sign_voucher(
-            SEPARATOR, SIGNERS[self.side], channel=CHANNEL, payer=payer, total=total
+            self.separator,
+            self.signers[self.side],
+            channel=self.state.id,
+            payer=self.state.our_account,
+            total=total,
+        )
+
+    def digest_of(self, offer: CloseTerms | WithdrawalTerms) -> bytes:
+        """What both signers sign to close, or to withdraw."""
+        if isinstance(offer, CloseTerms):
+            return close_digest(
+                self.separator,
+                channel=self.state.id,
+                transferred_a_ucent=offer.transferred_a_ucent,
+                transferred_b_ucent=offer.transferred_b_ucent,
+                expires=offer.expires,
+            )
+        return withdrawal_digest(
+            self.separator,
+            channel=self.state.id,
+            account=self.state.terms.account(offer.side),
+            total_ucent=offer.total_ucent,
+            expires=offer.expires,
         )
 
     def commit(self) -> None:
@@ -186,11 +234,15 @@ class Party:
     def _carry_out(self, state: Channel, effect: Effect) -> None:
         match effect:
             case Send(message=message):
-                self.out.append(encode_message(message))
+                self._say(message)
             case SendStored(first_nonce=first_nonce):
                 self._send_stored(first_nonce, state.sent.total.nonce)
             case SubmitClose(close=close):
                 self.submitted.append(close)
+            case SubmitWithdrawal(withdrawal=withdrawal):
+                self.withdrawing.append(withdrawal)
+            case TellWithdrawal(terms=wish, taken=taken):
+                self.withdrawn.append((wish, taken))
             case TellReceived(first_nonce=first_nonce, payments=payments):
                 self.told.extend(range(first_nonce, first_nonce + len(payments)))
             case Disconnect():
@@ -199,6 +251,10 @@ class Party:
                 pass  # what they tell is read from the state
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+
+    def _say(self, message: Message) -> None:
+        self.said.append(encode_message(message))
+        self.out.append(self.said[-1])
 
     def _send_stored(self, first_nonce: int, last_nonce: int) -> None:
         lane = [
@@ -209,12 +265,12 @@ class Party:
         for start in range(0, len(lane), RESENT_AT_ONCE):
             chunk = lane[start : start + RESENT_AT_ONCE]
             update = Update(
-                channel=CHANNEL,
+                channel=self.state.id,
                 first_nonce=chunk[0].total.nonce,
                 signature=self._sign(chunk[-1].total).signature,
                 payments=tuple(one.payment for one in chunk),
             )
-            self.out.append(encode_message(update))
+            self._say(update)
 
     def crash(self, durable: Durable | None = None) -> None:
         """Lose the memory; boot from what is durable, or from a backup of it."""
@@ -223,17 +279,6 @@ class Party:
         self._written = ([], [])
         self._waiting = []
         self.out.clear()
-
-
-def digest_of(close: CloseTerms) -> bytes:
-    """What both signers sign to close."""
-    return close_digest(
-        SEPARATOR,
-        channel=CHANNEL,
-        transferred_a_ucent=close.transferred_a_ucent,
-        transferred_b_ucent=close.transferred_b_ucent,
-        expires=close.expires,
-    )
 
 
 def stored(payments: tuple[Payment, ...], totals: tuple[LaneTotal, ...]) -> Iterable[StoredPayment]:
@@ -367,3 +412,19 @@ class World:
         block = self.view.block + 1
         closed = replace(self.view, block=block, status=ChainStatus.CLOSED, settled_ucent=totals)
         self.observe(closed)
+
+    def take_out(self, withdrawal: Withdrawal) -> bool:
+        """Let the chain take a withdrawal, as the contract would; whether it did."""
+        terms, chain = withdrawal.terms, self.view
+        if withdrawal.ours is None or withdrawal.theirs is None:
+            raise AssertionError("a withdrawal with one signature was submitted")
+        amount = terms.total_ucent - chain.withdrawn_ucent[terms.side]
+        locked = sum(chain.deposit_ucent) - sum(chain.withdrawn_ucent)
+        if chain.status is not ChainStatus.OPEN or self.now > terms.expires or amount <= 0:
+            return False
+        if amount > locked:
+            raise AssertionError("a withdrawal takes more than the channel holds")
+        taken = list(chain.withdrawn_ucent)
+        taken[terms.side] = terms.total_ucent
+        self.observe(replace(chain, block=chain.block + 1, withdrawn_ucent=(taken[0], taken[1])))
+        return True

@@ -46,7 +46,14 @@ from farthing.channels.messages import (
 from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.senml import PackFormat, Record, encode_json
 from farthing.channels.signing import Signer
-from farthing.channels.state import Channel, Moment, Phase, SignedClose
+from farthing.channels.state import (
+    Channel,
+    Moment,
+    Phase,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN, Side, Terms
 from farthing.channels.units import UCENT_PER_UNIT
 from farthing.channels.voucher import Payment
@@ -262,6 +269,7 @@ class TinyWallet:
     _nursery: trio.Nursery | None = None
     _speaking: set[ChannelId] = field(default_factory=set)
     closes: list[SignedClose] = field(default_factory=list)
+    withdrawals: list[Withdrawal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         domain = self.city.deployment.domain()
@@ -340,7 +348,7 @@ class TinyWallet:
             view = await trio.to_thread.run_sync(self.city.chain.view, channel, head)
             self.driver.feed(channel, ObservedChannel(view=view))
 
-    # -- driver.Application
+    # -- application.Application
 
     def on_received(
         self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
@@ -355,6 +363,13 @@ class TinyWallet:
 
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         self.closes.append(close)
+        self.pulse.beat()
+
+    def on_submit_withdrawal(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        self.withdrawals.append(withdrawal)
+        self.pulse.beat()
+
+    def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
         self.pulse.beat()
 
     # -- what tests do

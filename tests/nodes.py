@@ -16,7 +16,14 @@ from farthing.channels.events import ChannelMessage, ObservedChannel
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import Message
 from farthing.channels.signing import Signer
-from farthing.channels.state import Channel, Moment, Phase, SignedClose
+from farthing.channels.state import (
+    Channel,
+    Moment,
+    Phase,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
 from farthing.channels.terms import Terms
 from farthing.channels.voucher import Payment
 
@@ -34,6 +41,8 @@ class Notes:
     acknowledged: list[int] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     closes: list[SignedClose] = field(default_factory=list)
+    withdrawals: list[Withdrawal] = field(default_factory=list)
+    withdrawn: list[tuple[WithdrawalTerms, bool]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     strange: list[ChannelMessage] = field(default_factory=list)
     ended: list[FarthingError] = field(default_factory=list)
@@ -68,6 +77,14 @@ class Notes:
 
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         self.closes.append(close)
+        self.wake()
+
+    def on_submit_withdrawal(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        self.withdrawals.append(withdrawal)
+        self.wake()
+
+    def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
+        self.withdrawn.append((terms, taken))
         self.wake()
 
     def on_message(self, wire: Wire, message: Message) -> None:

@@ -51,6 +51,13 @@ CLOSE = {
     "expires": UINT64,
     "signature": SIGNATURE,
 }
+WITHDRAWAL = {
+    "channel": WORD,
+    "account": ADDRESS,
+    "total_ucent": UINT96,
+    "expires": UINT64,
+    "signature": SIGNATURE,
+}
 
 MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Hello: st.builds(
@@ -120,6 +127,8 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.CloseRequest: st.builds(messages.CloseRequest, channel=WORD),
     messages.CloseOffer: st.builds(messages.CloseOffer, **CLOSE),
     messages.CloseAccept: st.builds(messages.CloseAccept, **CLOSE),
+    messages.WithdrawalOffer: st.builds(messages.WithdrawalOffer, **WITHDRAWAL),
+    messages.WithdrawalAccept: st.builds(messages.WithdrawalAccept, **WITHDRAWAL),
 }
 
 ANY_MESSAGE = st.one_of(*MESSAGES.values())

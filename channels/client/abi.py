@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, WORD_BYTES, Address
-from ..state import CloseTerms
+from ..state import CloseTerms, WithdrawalTerms
 from ..terms import Side, Terms
 from ..voucher import SIGNATURE_BYTES, Voucher
 from .rpc import RpcUnusable
@@ -55,6 +55,7 @@ SETTLE: Final = _method(
     f"settle(({_TERMS},uint256,uint256,uint256,bytes32,bytes32,bytes)[])", "d6ac7b79"
 )
 CLOSE: Final = _method(f"close({_TERMS},uint256,uint256,uint64,bytes,bytes)", "b2cc6ad6")
+WITHDRAW: Final = _method(f"withdraw({_TERMS},address,uint256,uint64,bytes,bytes)", "ba572c02")
 DEPOSIT: Final = _method(f"deposit({_TERMS},address,uint256)", "ce890b6a")
 CLAIM: Final = _method("claim(address)", "1e83409a")
 IS_ACTIVE: Final = _method("is_active(address)", "4e07f059")
@@ -73,6 +74,7 @@ METHODS: Final = {
         FINISH_CLOSE,
         SETTLE,
         CLOSE,
+        WITHDRAW,
         DEPOSIT,
         CLAIM,
     ),
@@ -123,6 +125,19 @@ def close(terms: Terms, content: CloseTerms, *, signature_a: bytes, signature_b:
         _uint(content.expires, 64),
     ]
     return _with_tails(CLOSE, head, [signature_a, signature_b])
+
+
+def withdraw(
+    terms: Terms, content: WithdrawalTerms, *, signature_a: bytes, signature_b: bytes
+) -> bytes:
+    """Encode the cooperative `withdraw`."""
+    head = [
+        _terms(terms),
+        _left_padded(terms.account(content.side)),
+        _uint(content.total_ucent, 256),
+        _uint(content.expires, 64),
+    ]
+    return _with_tails(WITHDRAW, head, [signature_a, signature_b])
 
 
 def deposit(terms: Terms, *, account: Address, amount_ucent: int) -> bytes:

@@ -20,15 +20,17 @@ class Balance:
     `in_channel_ucent` can be spent now; of it the chain knows `settled_ucent`, the rest is
     `unsettled_ucent` (negative while our own payments are not settled).
     `sent_unacknowledged_ucent` is spent already, the hub has not said that it holds it;
-    `requested_ucent` we asked for; `asked_ucent` the hub asks of us. `token_ucent` lies in the
-    account and `claimable_ucent` waits for it at the contract, as of `block`; None before the
-    chain has been read.
+    `withdrawing_ucent` is reserved for a withdrawal that is not on-chain yet and no part of
+    `in_channel_ucent`; `requested_ucent` we asked for; `asked_ucent` the hub asks of us.
+    `token_ucent` lies in the account and `claimable_ucent` waits for it at the contract, as of
+    `block`; None before the chain has been read.
     """
 
     in_channel_ucent: int
     settled_ucent: int
     unsettled_ucent: int
     sent_unacknowledged_ucent: int
+    withdrawing_ucent: int
     requested_ucent: int
     asked_ucent: int
     submissions_waiting: int
@@ -62,11 +64,14 @@ def balance_of(
     funds: Funds | None,
 ) -> Balance:
     """Add everything up; a closed channel's money is in the account."""
-    in_channel = settled = 0
+    in_channel = settled = withdrawing = 0
     for channel in channels:
         if channel.chain is None or channel.chain.status is ChainStatus.CLOSED:
             continue
         in_channel += channel.our_balance_ucent()
+        withdrawing += (
+            channel.withdrawn_ucent(channel.side) - channel.chain.withdrawn_ucent[channel.side]
+        )
         settled += (
             channel.owned_ucent(channel.side)
             + channel.chain.settled_ucent[channel.side.other]
@@ -78,6 +83,7 @@ def balance_of(
         settled_ucent=settled,
         unsettled_ucent=in_channel - settled,
         sent_unacknowledged_ucent=sent_unacknowledged_ucent,
+        withdrawing_ucent=withdrawing,
         requested_ucent=sum(ask.amount_ucent for ask in open_ones if ask.ours),
         asked_ucent=sum(ask.amount_ucent for ask in open_ones if not ask.ours),
         submissions_waiting=submissions_waiting,

@@ -27,6 +27,7 @@ from .payments import IncomingPayment, PaymentAsk
 from .receiving import Receiving
 from .results import SentPayment
 from .submissions import SubmissionOutcome
+from .taking_out import Withdrawn
 from .wallet import Wallet as AsyncWallet
 from .wallet import open_wallet
 
@@ -205,6 +206,22 @@ class Wallet:
     def receipts(self) -> list[str]:
         """See `wallet.Wallet.receipts`; all lines at once."""
         return self._look(lambda wallet: list(wallet.receipts()))
+
+    def withdraw(
+        self,
+        amount_ucent: int,
+        channel: ChannelId | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Withdrawn:
+        """See `wallet.Wallet.withdraw`."""
+        return self._call(
+            lambda wallet: wallet.withdraw(amount_ucent, channel, timeout_seconds=timeout_seconds)
+        )
+
+    def claim(self, *, timeout_seconds: float | None = None) -> int:
+        """See `wallet.Wallet.claim`."""
+        return self._call(lambda wallet: wallet.claim(timeout_seconds=timeout_seconds))
 
     def close(
         self, channel: ChannelId | None = None, *, timeout_seconds: float | None = None

@@ -127,6 +127,8 @@ class Connection:
         self._announced: dict[ChannelId, _Announced] = {}
         self._early: dict[ChannelId, Reestablish] = {}
         self._propose_at = float("-inf")
+        self.refused: dict[ChannelId, Error] = {}
+        """The hub's newest error about each channel; what it was about ended or goes on."""
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
         self._proposed = False
@@ -277,6 +279,9 @@ class Connection:
         self._notices.tell(
             "hub-error", f"the hub says: {message.text}: {message.what_to_do}", code=message.code
         )
+        if message.channel:
+            self.refused[ChannelId(message.channel)] = message
+            self._pulse.beat()
         if self._proposed and not message.channel and self.joining:
             self._proposed = False
             self._propose_at = trio.current_time() + PROPOSE_AGAIN_SECONDS

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import trio
 
-from ..eip712 import Domain, close_digest
+from ..eip712 import Domain, close_digest, withdrawal_digest
 from ..errors import InvariantBroken, LocalError, PeerError
 from ..events import (
     AskedClose,
     AskedPay,
+    AskedWithdraw,
     CloseSigned,
     CloseVerified,
     Disconnect,
@@ -34,23 +34,31 @@ from ..events import (
     SignClose,
     Signed,
     SignVoucher,
+    SignWithdrawal,
     SubmitClose,
+    SubmitWithdrawal,
     TellAcknowledged,
     TellReceived,
     TellStopped,
+    TellWithdrawal,
     Unlinked,
     Unverifiable,
     Verified,
     VerifyClose,
     VerifyVoucher,
+    VerifyWithdrawal,
+    WithdrawalSigned,
+    WithdrawalVerified,
 )
 from ..ids import ChannelId, address_to_hex
 from ..messages import Error, Message, Update
 from ..packed import PAYMENTS_MAX, UPDATE_PAYMENT_BYTES_MAX, payment_bytes
 from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_voucher
-from ..state import Channel, CloseTerms, Moment, SignedClose
+from ..state import Channel, CloseTerms, Moment, WithdrawalTerms
 from ..transition import step
 from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
+from .application import Application
+from .continuity import Continuity
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
 from .wire import Wire
 
@@ -76,24 +84,6 @@ class StrangerOnWire(LocalError):
     remedy = "link a channel only to a connection of its own peer"
 
 
-class Application(Protocol):
-    """What a wallet or a hub does with what the channels tell it; called after the commit."""
-
-    def on_received(
-        self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
-    ) -> None:
-        """Take note of payments that came in, verified and durable."""
-
-    def on_acknowledged(self, channel: Channel, nonce: int) -> None:
-        """Take note that the peer holds our payments up to a nonce."""
-
-    def on_stopped(self, channel: Channel, reason: str) -> None:
-        """Take note that a channel signs and accepts nothing any more."""
-
-    def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
-        """Submit a co-signed close to the chain, in a task of the application's own."""
-
-
 @dataclass(slots=True, kw_only=True)
 class _Batch:
     channels: dict[ChannelId, Channel] = field(default_factory=dict)
@@ -101,6 +91,8 @@ class _Batch:
     statements: list[Statement] = field(default_factory=list)
     effects: list[tuple[Channel, Effect, Wire | None]] = field(default_factory=list)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
+    offers: int = 0
+    """Signatures on closes and withdrawals; each changes its channel too."""
     done: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -121,7 +113,11 @@ class Driver:
         moment: Callable[[], Moment],
         application: Application,
     ) -> None:
-        self.channels: dict[ChannelId, Channel] = {c.id: c for c in ledger.load_channels()}
+        self._continuity = Continuity(ledger)
+        doubt_ends = self._continuity.doubt_ends
+        self.channels: dict[ChannelId, Channel] = {
+            c.id: replace(c, doubt_ends=doubt_ends) for c in ledger.load_channels()
+        }
         self._ledger = ledger
         self._signer = signer
         self._separator = domain.separator()
@@ -136,6 +132,11 @@ class Driver:
         self.on_change: Callable[[], None] = lambda: None
         """Called when a channel's state has changed in memory; set it before the first event."""
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether this database was restored, so that nothing is accepted or signed yet."""
+        return self._continuity.doubt_ends is not None
+
     # -- events in --------------------------------------------------------------------------
 
     def add(self, channel: Channel) -> None:
@@ -146,7 +147,7 @@ class Driver:
         self._check_usable()
         if channel.id in self.channels:
             raise ChannelKnown(f"channel 0x{channel.id.hex()} is held already")
-        self._set(channel)
+        self._set(replace(channel, doubt_ends=self._continuity.doubt_ends))
 
     def get(self, channel: ChannelId) -> Channel:
         """Return the newest state of a channel; raises `UnknownChannel`."""
@@ -191,7 +192,7 @@ class Driver:
         try:
             self._apply(channel, event, newest)
         except InvariantBroken:  # the channel has stopped; who asked for something must know
-            if isinstance(event, AskedPay | AskedClose):
+            if isinstance(event, AskedPay | AskedClose | AskedWithdraw):
                 raise
         self._verify(newest)
 
@@ -247,6 +248,8 @@ class Driver:
             raise
         if result.state is not before:  # a commit for nothing costs a device's flash its life
             self._set(result.state)
+        if result.state.doubt_ends != before.doubt_ends:
+            self._batch.statements.extend(self._continuity.note(result.state.doubt_ends))
         for effect in result.effects:
             self._follow(result.state, effect, newest)
 
@@ -264,11 +267,20 @@ class Driver:
                 self._apply(state.id, RecognisedOwn(voucher=own), newest)
             case SignClose(terms=terms):
                 signature = self._signer.sign_digest(self._close_digest(state.id, terms))
+                self._batch.offers += 1
                 self._apply(state.id, CloseSigned(terms=terms, signature=signature), newest)
             case VerifyClose(terms=terms, signature=signature):
                 peer = state.terms.signer(state.side.other)
                 verify_digest(self._close_digest(state.id, terms), signature, peer)
                 self._apply(state.id, CloseVerified(terms=terms, signature=signature), newest)
+            case SignWithdrawal(terms=terms):
+                signature = self._signer.sign_digest(self._withdrawal_digest(state, terms))
+                self._batch.offers += 1
+                self._apply(state.id, WithdrawalSigned(terms=terms, signature=signature), newest)
+            case VerifyWithdrawal(terms=terms, signature=signature):
+                peer = state.terms.signer(state.side.other)
+                verify_digest(self._withdrawal_digest(state, terms), signature, peer)
+                self._apply(state.id, WithdrawalVerified(terms=terms, signature=signature), newest)
             case RecordSent(payments=payments, totals=totals):
                 self._record(state.id, SENT, payments, totals)
             case RecordReceived(payments=payments, totals=totals):
@@ -322,6 +334,15 @@ class Driver:
             expires=terms.expires,
         )
 
+    def _withdrawal_digest(self, channel: Channel, terms: WithdrawalTerms) -> bytes:
+        return withdrawal_digest(
+            self._separator,
+            channel=channel.id,
+            account=channel.terms.account(terms.side),
+            total_ucent=terms.total_ucent,
+            expires=terms.expires,
+        )
+
     def _record(
         self,
         channel_id: ChannelId,
@@ -355,12 +376,7 @@ class Driver:
             self._committing = batch
             try:
                 with trio.CancelScope(shield=True):  # a commit in a thread cannot be taken back
-                    await trio.to_thread.run_sync(
-                        self._ledger.commit,
-                        batch.channels.values(),
-                        batch.payments,
-                        batch.statements,
-                    )
+                    await trio.to_thread.run_sync(self._make_durable, batch)
             except BaseException as error:
                 self._failed = error
                 self._batch.done.set()
@@ -372,6 +388,15 @@ class Driver:
                 callback()
             for channel, effect, wire in batch.effects:
                 self._carry_out(channel, effect, wire)
+
+    def _make_durable(self, batch: _Batch) -> None:
+        """Write a batch; where it holds signed offers, count them in the database and beside it."""
+        statements = batch.statements
+        if batch.offers:
+            statements = [*statements, *self._continuity.count(batch.offers)]
+        self._ledger.commit(batch.channels.values(), batch.payments, statements)
+        if batch.offers:
+            self._continuity.mark()
 
     async def flush(self) -> None:
         """Commit what is left, at the end of a process that stops in order.
@@ -395,6 +420,10 @@ class Driver:
                 self._send_stored(channel, first_nonce, wire)
             case SubmitClose(close=close):
                 self._application.on_submit_close(channel, close)
+            case SubmitWithdrawal(withdrawal=withdrawal):
+                self._application.on_submit_withdrawal(channel, withdrawal)
+            case TellWithdrawal(terms=terms, taken=taken):
+                self._application.on_withdrawal(channel, terms, taken=taken)
             case TellReceived(first_nonce=first_nonce, payments=payments):
                 self._application.on_received(channel, first_nonce, payments)
             case TellAcknowledged(nonce=nonce):

@@ -1,4 +1,4 @@
-"""A wallet's state folder: its settings, keystore, ledger, control socket and lock.
+"""A wallet's state folder: settings, keystore, ledger and its count, control socket and lock.
 
 Rule: one running wallet owns the folder (an exclusive lock); everything in it is for its owner's
 eyes alone (mode 0700).
@@ -222,6 +222,15 @@ class Folder:
     def ledger_file(self) -> Path:
         """ledger.sqlite: channels, payments, submissions, requests."""
         return self.path / "ledger.sqlite"
+
+    @property
+    def continuity_file(self) -> Path:
+        """ledger.sqlite.continuity: how many offers the ledger has signed.
+
+        Leave it out of backups: beside an older ledger it shows that this one was restored. Who
+        brings both back shows nothing, and may sign what contradicts a forgotten offer.
+        """
+        return self.path / "ledger.sqlite.continuity"
 
     @property
     def control_file(self) -> Path:

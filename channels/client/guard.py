@@ -11,8 +11,8 @@ from typing import Final
 import trio
 
 from ..errors import ChainError, LocalError
-from ..ids import ChannelId
-from ..state import ChainStatus, Channel, SignedClose
+from ..ids import Address, ChannelId
+from ..state import ChainStatus, Channel, SignedClose, Withdrawal
 from ..terms import Side
 from .driver import Driver
 from .follower import Follower
@@ -59,20 +59,28 @@ class Guard:
     def __init__(
         self,
         transactions: TransactionPort,
+        account: Address,
         follower: Follower,
         pulse: Pulse,
         notices: Notices,
     ) -> None:
         self._transactions = transactions
+        self._account = account
         self._follower = follower
         self._pulse = pulse
         self._notices = notices
         self._closes: dict[ChannelId, tuple[Channel, SignedClose]] = {}
+        self._withdrawals: dict[tuple[ChannelId, Side], tuple[Channel, Withdrawal]] = {}
         self._tried: dict[ChannelId, float] = {}
 
     def submit_soon(self, channel: Channel, close: SignedClose) -> None:
         """Queue a co-signed close for the chain."""
         self._closes[channel.id] = (channel, close)
+        self._pulse.beat()
+
+    def withdraw_soon(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        """Queue a co-signed withdrawal for the chain."""
+        self._withdrawals[channel.id, withdrawal.terms.side] = (channel, withdrawal)
         self._pulse.beat()
 
     async def run(self, driver: Driver) -> None:
@@ -81,10 +89,12 @@ class Guard:
             for channel, close in list(self._closes.values()):
                 del self._closes[channel.id]
                 await self._submit(driver, channel, close)
+            for key in list(self._withdrawals):
+                await self._withdraw(driver, *self._withdrawals.pop(key))
             for channel in list(driver.channels.values()):
                 if self._must_answer(channel):
                     await self._answer(channel)
-            if not self._closes:
+            if not self._closes and not self._withdrawals:
                 await self._pulse.wait()
 
     def _must_answer(self, channel: Channel) -> bool:
@@ -126,6 +136,24 @@ class Guard:
         except ChainError as error:  # the hub submits it too: one of the two comes too late
             self._notices.tell("close-not-submitted", str(error), channel="0x" + channel.id.hex())
         self._follower.poke()
+
+    async def _withdraw(self, driver: Driver, channel: Channel, withdrawal: Withdrawal) -> None:
+        terms = withdrawal.terms
+        chain = driver.get(channel.id).chain
+        if chain is not None and chain.withdrawn_ucent[terms.side] >= terms.total_ucent:
+            return
+        try:
+            await self._transactions.withdraw(
+                channel.terms, withdrawal, ours_is_a=channel.side is Side.A
+            )
+        except ChainError as error:  # the hub submits it too: one of the two comes too late
+            text, name = str(error), "0x" + channel.id.hex()
+            self._notices.tell("withdrawal-not-submitted", text, channel=name)
+        self._follower.poke()
+
+    async def claim(self) -> None:
+        """Take what the contract could not pay out before; raises `ChainError`."""
+        await self._transactions.claim(self._account)
 
     async def start_close(self, driver: Driver, channel_id: ChannelId) -> None:
         """Settle what we received, then start the window; raises `ChainError`, `AlreadyClosed`."""

@@ -1,10 +1,10 @@
-"""What the wallet makes of what driver and hub tell it; see `driver.Application`."""
+"""What the wallet makes of what driver and hub tell it; see `application.Application`."""
 
 from __future__ import annotations
 
 from ..ids import to_hex
 from ..messages import PaymentRefused, PaymentRequest, ReadingOutcome
-from ..state import Channel, SignedClose
+from ..state import Channel, SignedClose, Withdrawal, WithdrawalTerms
 from ..voucher import Payment
 from .guard import Guard
 from .payments import Requests, read_incoming
@@ -65,6 +65,22 @@ class Hearing:
     def on_submit_close(self, channel: Channel, close: SignedClose) -> None:
         """Submit a co-signed close that the hub has not brought to the chain."""
         self._guard.submit_soon(channel, close)
+
+    def on_submit_withdrawal(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        """Submit a co-signed withdrawal, ours or one that the hub has not brought to the chain."""
+        self._guard.withdraw_soon(channel, withdrawal)
+
+    def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
+        """Our own withdrawal is on-chain, or has died."""
+        kind = "withdrawn" if taken else "withdrawal-not-taken"
+        how = "is on the chain" if taken else "was not taken in time: its amount is free again"
+        self._notices.tell(
+            kind,
+            f"a withdrawal up to {terms.total_ucent} µ¢ in total {how}",
+            channel=to_hex(channel.id),
+            total_ucent=terms.total_ucent,
+        )
+        self._pulse.beat()
 
     def on_outcome(self, message: ReadingOutcome) -> None:
         """Take the answer to a submission."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..ids import Address, ChannelId
-from ..state import ChainView, SignedClose
+from ..state import ChainView, SignedClose, Withdrawal
 from ..terms import Terms
 from ..voucher import Voucher
 from .abi import SettleRow
@@ -41,6 +41,12 @@ class TransactionPort(Protocol):
     async def close(self, terms: Terms, close: SignedClose, *, ours_is_a: bool) -> None:
         """End a channel at once by a close that both signers signed."""
 
+    async def withdraw(self, terms: Terms, withdrawal: Withdrawal, *, ours_is_a: bool) -> None:
+        """Pay an account out of its open channel by a withdrawal that both signers signed."""
+
+    async def claim(self, account: Address) -> None:
+        """Pay the account what the contract could not pay out before."""
+
     async def start_close(self, terms: Terms) -> None:
         """Start the challenge window."""
 
@@ -67,6 +73,20 @@ class SignerTransactions:
         await self._sender.execute(
             self._calls.close(terms, close.terms, signature_a=first, signature_b=second)
         )
+
+    async def withdraw(self, terms: Terms, withdrawal: Withdrawal, *, ours_is_a: bool) -> None:
+        """Pay an account out of its channel by both signatures; raises `ValueError`."""
+        if withdrawal.ours is None or withdrawal.theirs is None:
+            raise ValueError("a withdrawal that only one side signed cannot be submitted")
+        ours, theirs = withdrawal.ours, withdrawal.theirs
+        first, second = (ours, theirs) if ours_is_a else (theirs, ours)
+        await self._sender.execute(
+            self._calls.withdraw(terms, withdrawal.terms, signature_a=first, signature_b=second)
+        )
+
+    async def claim(self, account: Address) -> None:
+        """Pay the account what the contract could not pay out before."""
+        await self._sender.execute(self._calls.claim(account))
 
     async def start_close(self, terms: Terms) -> None:
         """Start the challenge window; our signer is a party, so no signature is needed."""

@@ -1,7 +1,8 @@
 """Channels as JSON records: what of a channel's state outlives a process, and how it is read back.
 
 Left out on purpose: the connection (every boot is down), payments not yet signed or verified
-(never acknowledged, so never promised), and the unacknowledged totals (rebuilt from payments).
+(never acknowledged, so never promised), offers that were not yet signed, the unacknowledged totals
+(rebuilt from payments), and a doubt about what was forgotten, which is the whole database's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from ..state import (
     ReceivedLane,
     SentLane,
     SignedClose,
+    Withdrawal,
+    Withdrawals,
+    WithdrawalTerms,
 )
 from ..terms import Side, Terms
 from ..voucher import LaneTotal, Voucher
@@ -41,6 +45,7 @@ def channel_to_record(channel: Channel) -> dict[str, Any]:
         "received": _voucher_record(channel.received.voucher),
         "we_want_close": channel.we_want_close,
         "close": _close_record(channel.close),
+        "withdrawals": [_withdrawal_record(one) for one in channel.withdrawals],
         "stopped": channel.stopped,
     }
 
@@ -71,6 +76,7 @@ def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedRe
         ),
         we_want_close=record["we_want_close"],
         close=_close(record["close"]),
+        withdrawals=_withdrawals(record["withdrawals"]),
         stopped=record["stopped"],
     )
 
@@ -124,6 +130,39 @@ def _close(record: dict[str, Any] | None) -> SignedClose | None:
         ours=bytes.fromhex(record["ours"]),
         theirs=None if theirs is None else bytes.fromhex(theirs),
         submitted_at=record["submitted_at"],
+    )
+
+
+def _withdrawal_record(withdrawal: Withdrawal | None) -> dict[str, Any] | None:
+    """What was never signed is not kept: nobody holds our signature on it."""
+    if withdrawal is None or withdrawal.ours is None:
+        return None
+    return {
+        "side": int(withdrawal.terms.side),
+        "total_ucent": withdrawal.terms.total_ucent,
+        "expires": withdrawal.terms.expires,
+        "ours": withdrawal.ours.hex(),
+        "theirs": None if withdrawal.theirs is None else withdrawal.theirs.hex(),
+        "acted_at": withdrawal.acted_at,
+    }
+
+
+def _withdrawals(records: list[dict[str, Any] | None]) -> Withdrawals:
+    account_a, account_b = (_withdrawal(record) for record in records)
+    return account_a, account_b
+
+
+def _withdrawal(record: dict[str, Any] | None) -> Withdrawal | None:
+    if record is None:
+        return None
+    theirs = record["theirs"]
+    return Withdrawal(
+        terms=WithdrawalTerms(
+            side=Side(record["side"]), total_ucent=record["total_ucent"], expires=record["expires"]
+        ),
+        ours=bytes.fromhex(record["ours"]),
+        theirs=None if theirs is None else bytes.fromhex(theirs),
+        acted_at=record["acted_at"],
     )
 
 

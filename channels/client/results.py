@@ -77,6 +77,7 @@ def channel_record(channel: Channel) -> dict[str, Any]:
         "sent_ucent": channel.sent.total.transferred_ucent,
         "sent_payments": channel.sent.total.nonce,
         "acknowledged_payments": channel.sent.acknowledged_nonce,
+        "withdrawn_ucent": 0 if chain is None else chain.withdrawn_ucent[channel.side],
         "settled_received_ucent": 0 if chain is None else chain.settled_ucent[channel.side.other],
         "settled_sent_ucent": 0 if chain is None else chain.settled_ucent[channel.side],
         "deadline_seconds": 0 if chain is None else chain.deadline_seconds,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from ..ids import ChannelId, bytes_from_hex, channel_from_hex, to_hex
+from ..ids import ChannelId, address_to_hex, bytes_from_hex, channel_from_hex, to_hex
 from ..messages import REQUEST_BYTES, SUBMISSION_BYTES
 from ..senml import PackFormat
 from .control import MalformedRequest, Method, RemoteUncertainty
@@ -44,6 +44,8 @@ class Service:
             "request": self._request,
             "answer": self._answer,
             "refuse": self._refuse,
+            "withdraw": _sure(self._withdraw),
+            "claim": _sure(self._claim),
             "close": _sure(self._close),
             "start_close": _sure(self._start_close),
             "finish_close": _sure(self._finish_close),
@@ -116,6 +118,16 @@ class Service:
         request = _id(params, REQUEST_BYTES)
         await self._wallet.refuse(request)
         return {"id": to_hex(request), "state": "refused"}
+
+    async def _withdraw(self, params: Params) -> dict[str, Any]:
+        withdrawn = await self._wallet.withdraw(
+            _amount(params), _channel(params), timeout_seconds=_seconds(params)
+        )
+        return withdrawn.record()
+
+    async def _claim(self, params: Params) -> dict[str, Any]:
+        claimed_ucent = await self._wallet.claim(timeout_seconds=_seconds(params))
+        return {"account": address_to_hex(self._wallet.account), "claimed_ucent": claimed_ucent}
 
     async def _close(self, params: Params) -> dict[str, Any]:
         channel = await self._wallet.close(_channel(params), timeout_seconds=_seconds(params))

@@ -9,18 +9,7 @@ import trio
 from ..errors import FarthingError
 from ..events import ChannelMessage, Received
 from ..ids import ChannelId
-from ..messages import (
-    Ack,
-    CloseAccept,
-    CloseOffer,
-    CloseRequest,
-    Error,
-    Message,
-    Ping,
-    Pong,
-    Reestablish,
-    Update,
-)
+from ..messages import Error, Message, Ping, Pong
 from .driver import Driver
 from .wire import ConnectionLost, Wire
 
@@ -74,17 +63,14 @@ def _dispatch(wire: Wire, driver: Driver, handler: Handler, messages: list[Messa
     """Hand on a read's messages in order; runs of channel messages go to the driver together."""
     run: list[tuple[ChannelId, Received]] = []
     for message in messages:
-        match message:
-            case (
-                Reestablish() | Update() | Ack() | CloseRequest() | CloseOffer() | CloseAccept()
-            ) if driver.linked(message.channel, wire):
-                run.append((message.channel, Received(message=message)))
-            case Reestablish() | Update() | Ack() | CloseRequest() | CloseOffer() | CloseAccept():
-                _flush(driver, run)
-                handler.on_unlinked(wire, message)
-            case _:
-                _flush(driver, run)
-                _answer(wire, handler, message)
+        if not isinstance(message, ChannelMessage):
+            _flush(driver, run)
+            _answer(wire, handler, message)
+        elif driver.linked(message.channel, wire):
+            run.append((message.channel, Received(message=message)))
+        else:
+            _flush(driver, run)
+            handler.on_unlinked(wire, message)
     _flush(driver, run)
 
 

@@ -18,7 +18,7 @@ from ..errors import ChainError
 from ..hashing import keccak256
 from ..ids import Address, to_hex
 from ..signing import Signer
-from ..state import CloseTerms
+from ..state import CloseTerms, WithdrawalTerms
 from ..terms import Terms
 from . import abi
 from .abi import SettleRow
@@ -123,6 +123,13 @@ class ContractCalls:
         """End a channel at once by a close that both signers signed; anyone may."""
         data = abi.close(terms, content, signature_a=signature_a, signature_b=signature_b)
         return Call(to=self._channels, data=data, what="close")
+
+    def withdraw(
+        self, terms: Terms, content: WithdrawalTerms, *, signature_a: bytes, signature_b: bytes
+    ) -> Call:
+        """Pay an account out of its open channel, by both signatures; anyone may."""
+        data = abi.withdraw(terms, content, signature_a=signature_a, signature_b=signature_b)
+        return Call(to=self._channels, data=data, what="withdraw")
 
     def approve(self, amount_ucent: int) -> Call:
         """Let the contract take that many µ¢ of the sender's tokens for its deposits."""

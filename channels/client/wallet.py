@@ -24,7 +24,7 @@ from ..events import AskedClose
 from ..ids import Address, ChannelId, address_to_hex, to_hex
 from ..senml import PackFormat, Record
 from ..signing import Signer
-from ..state import ChainStatus, Channel
+from ..state import OFFER_SECONDS_MAX, ChainStatus, Channel
 from . import keystore
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
@@ -52,6 +52,7 @@ from .results import (
 from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
+from .taking_out import TakingOut, Withdrawn
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -100,10 +101,15 @@ class Wallet:
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
-        self._guard = Guard(transactions, self._follower, self._pulse, self._notices)
+        self._guard = Guard(
+            transactions, settings.account, self._follower, self._pulse, self._notices
+        )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self._taking_out = TakingOut(
+            self._driver, self._connection, self._follower, self._guard, self._pulse
+        )
 
     @property
     def account(self) -> Address:
@@ -284,6 +290,7 @@ class Wallet:
                 "age_seconds": moment.view_age_seconds() if moment.head_seen else None,
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
+            "restored": self._driver.in_doubt,
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
@@ -299,6 +306,32 @@ class Wallet:
     def listen(self) -> trio.MemoryReceiveChannel[Notice]:
         """What happens from now on, for people to read; close it when done."""
         return self._notices.listen()
+
+    # -- taking out -------------------------------------------------------------------------
+
+    async def withdraw(
+        self,
+        amount_ucent: int,
+        channel: ChannelId | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Withdrawn:
+        """Take money out of the open channel, in agreement with the hub.
+
+        Raises `TookTooLong` (it may still happen), and as `TakingOut.withdraw`.
+        """
+        channel_id = self._which(channel)
+        limit = timeout_seconds or self.timing.close_seconds
+        with self._limit(limit, "withdrawing", _WAITING_WITHDRAWAL):
+            return await self._taking_out.withdraw(channel_id, amount_ucent)
+
+    async def claim(self, *, timeout_seconds: float | None = None) -> int:
+        """Take what the contract could not pay out before; returns µ¢.
+
+        Raises `NothingToClaim`, `ChainError`, `TookTooLong`.
+        """
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "claiming", _WAITING_CHAIN):
+            return await self._taking_out.claim()
 
     # -- closing ----------------------------------------------------------------------------
 
@@ -350,7 +383,7 @@ class Wallet:
             return self._driver.get(channel).id
         open_ones = [c for c in self.channels() if chain_status(c) is not ChainStatus.CLOSED]
         if not open_ones:
-            raise NotJoined("this wallet holds no channel that could be closed")
+            raise NotJoined("this wallet holds no channel that has not ended")
         if len(open_ones) > 1:
             ids = ", ".join(to_hex(c.id) for c in open_ones)
             raise UnknownChannel(f"several channels are open, name one of {ids}")
@@ -371,6 +404,16 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._tell_of_doubt)
+
+    async def _tell_of_doubt(self) -> None:
+        """Tell the owner why a restored wallet neither pays nor takes anything, and until when."""
+        if not self._driver.in_doubt:
+            return
+        self._notices.tell("restored", _RESTORED)
+        await self._pulse.until(lambda: not self._driver.in_doubt)
+        text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
+        self._notices.tell("doubt-over", text)
 
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
@@ -381,8 +424,13 @@ class Wallet:
         await self._driver.flush()
 
 
+_RESTORED = (
+    "the ledger was restored, or is a new one in an old folder: nothing is paid, accepted or signed"
+    f" until every offer that it may have forgotten is dead, {OFFER_SECONDS_MAX} s of chain time"
+)
 _WAITING_JOIN = "see `farthing wallet status`; the wallet keeps trying while it runs"
 _WAITING_QUEUE = "see `farthing wallet status`; the readings stay queued on disk"
+_WAITING_WITHDRAWAL = "see `farthing wallet status`: it is taken in time or free again"
 _WAITING_CLOSE = "wait longer, or close without the hub: `farthing wallet close --unilateral`"
 _WAITING_CHAIN = "look with `farthing wallet status`, then try again: repeating it is harmless"
 

@@ -40,7 +40,8 @@ CHALLENGE_SECONDS = 3_600
 CHALLENGE_BLOCKS = 20
 SIGNATURE_SECONDS = 3_600
 """How long signed withdrawals and closes are valid."""
-FUNDING = keccak256(b"a budget decision")
+FUNDING = (keccak256(b"a budget decision"), keccak256(b"another budget decision"))
+"""Each funds one mint."""
 MINTED_UCENT = 1_000_000 * UCENT_PER_CENT
 
 

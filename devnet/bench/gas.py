@@ -191,8 +191,8 @@ class _GasBench:
         city = self._city
         hub, alice = city.hub.account, city.alice.account
         treasury = city.administrator(city.treasury)
-        treasury.mint(hub.address, MINTED_UCENT, FUNDING)
-        block = treasury.mint(alice.address, UCENT_PER_CENT, FUNDING)
+        treasury.mint(hub.address, MINTED_UCENT, FUNDING[0])
+        block = treasury.mint(alice.address, UCENT_PER_CENT, FUNDING[1])
         _expect("mint", "the balance", city.balance_ucent(alice), UCENT_PER_CENT)
         self._add("mint", city.gas_in(block), "to an account that holds none yet")
 
@@ -206,7 +206,7 @@ class _GasBench:
         _expect("approve", "it needed, and needed again", (gas_used > 0, again), (True, None))
         self._add("approve", gas_used, "once for an account that deposits")
 
-        gas_used = self._send(alice, city.credit.burn(3, FUNDING))
+        gas_used = self._send(alice, city.credit.burn(3, FUNDING[0]))
         _expect("burn", "the balance", city.balance_ucent(alice), UCENT_PER_CENT)
         self._add("burn", gas_used, "part of what an account holds")
 
@@ -421,8 +421,9 @@ class _GasBench:
         alice = city.alice.account
         until = city.now() + CHALLENGE_SECONDS
         gated = self._gated(until)
-        gated.administrator(city.treasury).mint(city.hub.account.address, MINTED_UCENT, FUNDING)
-        gated.administrator(city.treasury).mint(alice.address, UCENT_PER_CENT, FUNDING)
+        treasury = gated.administrator(city.treasury)
+        treasury.mint(city.hub.account.address, MINTED_UCENT, FUNDING[0])
+        treasury.mint(alice.address, UCENT_PER_CENT, FUNDING[1])
         _, (opened,) = gated.open_channels((city.alice,))
         self._agreed_close(gated, opened)
         owed = PAID_UCENT[0] - PAID_UCENT[1]

@@ -27,6 +27,7 @@ from .receipt_checks import (
 from .records import Books, ChainView, Channel, ChannelState, Finding, LaneId, Receipts, Severity
 from .replay import LaneReplay, replay_lane
 from .report import Report, Totals
+from .withdrawal_checks import check_withdrawals
 
 
 def judge(view: ChainView, receipts: Receipts) -> Report:
@@ -45,6 +46,7 @@ def judge(view: ChainView, receipts: Receipts) -> Report:
         *receipts.findings,
         *_judge_channels(books, view),
         *_judge_lanes(books, view, receipts, replays),
+        *_judge_withdrawals(books, view, receipts),
         *check_accounts(accounts),
         *check_claimable(books, view),
         *check_balance(totals.balance_ucent, totals.locked_ucent, totals.claimable_ucent),
@@ -75,6 +77,11 @@ def _judge_channel(channel: Channel, state: ChannelState) -> Iterator[Finding]:
     yield from check_state(channel, state)
     yield from check_conservation(channel, state)
     yield from check_payout(channel)
+
+
+def _judge_withdrawals(books: Books, view: ChainView, receipts: Receipts) -> Iterator[Finding]:
+    for channel in books.channels.values():
+        yield from check_withdrawals(channel, receipts.lanes, view.block.number)
 
 
 def _judge_lanes(

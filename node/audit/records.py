@@ -45,6 +45,7 @@ class Code(StrEnum):
     PAYOUT_DIFFERS = "payout-differs"
     BALANCE_SHORT = "balance-short"
     TOOK_TOO_MUCH = "took-too-much"
+    WITHDREW_TOO_MUCH = "withdrew-too-much"
     UNSETTLED = "unsettled"
     UNSETTLED_AT_CLOSE = "unsettled-at-close"
     AFTER_BLOCK = "after-block"
@@ -203,7 +204,7 @@ class ChannelState:
 
 
 STATUS_OPEN, STATUS_CLOSING, STATUS_CLOSED = 1, 2, 3
-"""Of a channel, as contracts/payment_channels.vy numbers them; 0 is one that was never opened."""
+"""Of a channel, as contracts/lanes.vy numbers them; 0 is one that was never opened."""
 
 MEMBER_ACTIVE = 1
 """Status of a member, as contracts/member_registry.vy numbers it."""

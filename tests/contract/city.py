@@ -1,7 +1,10 @@
 """A deployed city: token, registry, channels, and the people who use them, for contract tests."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import vyper
 
 from farthing.contracts.artifacts import load
 
@@ -127,8 +130,8 @@ class City:
         if token is None:
             token = deploy(evm, "city_credit", registry.address)
         channels = deploy(evm, "payment_channels", token.address, registry.address)
-        for person in (hub, bob):
-            token.send(treasury, "mint", person.address, 10**18, b"\x01" * 32)
+        for reference, person in enumerate((hub, bob), 1):
+            token.send(treasury, "mint", person.address, 10**18, bytes([reference]) * 32)
             token.send(person, "approve", channels.address, 2**256 - 1)
         return cls(evm, token, registry, channels)
 
@@ -220,3 +223,10 @@ def hub_to_alice(**changes: Any) -> OpenRow:
 def deploy(evm: Evm, name: str, *arguments: Any) -> Contract:
     artifact = load(name)
     return evm.deploy(registrar, artifact.abi, artifact.bytecode, *arguments)
+
+
+def compiled(name: str) -> tuple[Any, bytes]:
+    """Compile a contract that only tests use; return its ABI and its creation code."""
+    source = Path(__file__).with_name(f"{name}.vy").read_text(encoding="utf-8")
+    output = vyper.compile_code(source, output_formats=["abi", "bytecode"])
+    return output["abi"], bytes.fromhex(output["bytecode"][2:])

@@ -1,13 +1,26 @@
-"""Fixtures of the contract tests: one city is built, and each test starts from it anew."""
+"""Fixtures of the contract tests: one city is built, and each test starts from it anew.
+
+After each test its money must be conserved.
+"""
 
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
-import vyper
 
-from .city import City
+from . import conservation
+from .city import City, compiled
 from .evm import Contract, Evm, Person
+
+
+@contextmanager
+def anew(built: City) -> Iterator[City]:
+    beginning = built.evm.checkpoint()
+    try:
+        yield built
+        conservation.check(built)
+    finally:
+        built.evm.restore(beginning)
 
 
 @pytest.fixture(scope="session")
@@ -17,24 +30,19 @@ def built_city() -> City:
 
 @pytest.fixture
 def city(built_city: City) -> Iterator[City]:
-    beginning = built_city.evm.checkpoint()
-    yield built_city
-    built_city.evm.restore(beginning)
+    with anew(built_city) as city:
+        yield city
 
 
 @pytest.fixture(scope="session")
 def built_hostile_city() -> City:
-    source = Path(__file__).with_name("hostile_token.vy").read_text(encoding="utf-8")
-    compiled = vyper.compile_code(source, output_formats=["abi", "bytecode"])
     evm = Evm()
-    bytecode = bytes.fromhex(compiled["bytecode"][2:])
-    token: Contract = evm.deploy(Person("mallory"), compiled["abi"], bytecode)
+    token: Contract = evm.deploy(Person("mallory"), *compiled("hostile_token"))
     return City.built(evm, token)
 
 
 @pytest.fixture
 def hostile_city(built_hostile_city: City) -> Iterator[City]:
     """A city whose token misbehaves towards the receivers that a test names."""
-    beginning = built_hostile_city.evm.checkpoint()
-    yield built_hostile_city
-    built_hostile_city.evm.restore(beginning)
+    with anew(built_hostile_city) as city:
+        yield city

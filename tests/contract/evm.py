@@ -87,6 +87,8 @@ class Evm:
         self.block = 1
         self.chain_id = CHAIN_ID
         self.contracts: dict[bytes, Contract] = {}
+        self.log: list[tuple[str, Event]] = []
+        """All events of this chain, each with the contract's address."""
         self.state = PragueState(self.db, self._context(), BLANK_ROOT_HASH)
 
     def _context(self) -> ExecutionContext:
@@ -112,30 +114,35 @@ class Evm:
         self.state.persist()
         return self.state.state_root
 
-    def checkpoint(self) -> tuple[Hash32, int, int]:
+    def checkpoint(self) -> tuple[Hash32, int, int, int]:
         """Return what `restore` needs to come back to this moment."""
-        return self._persisted(), self.time, self.block
+        return self._persisted(), self.time, self.block, len(self.log)
 
-    def restore(self, checkpoint: tuple[Hash32, int, int]) -> None:
-        root, self.time, self.block = checkpoint
+    def restore(self, checkpoint: tuple[Hash32, int, int, int]) -> None:
+        root, self.time, self.block, logged = checkpoint
+        del self.log[logged:]
         self.chain_id = CHAIN_ID
         self.state = PragueState(self.db, self._context(), root)
 
     def send(self, sender: Person, to: bytes, data: bytes, *, gas: int = BLOCK_GAS) -> Outcome:
         """Send a transaction; raises Reverted if it fails."""
         self.state.lock_changes()
-        return self._execute(sender, to, data, gas)
+        outcome, emitters = self._execute(sender, to, data, gas)
+        self.log += zip(emitters, outcome.events, strict=True)
+        return outcome
 
     def call(self, sender: Person, to: bytes, data: bytes) -> bytes:
         """Execute a call that leaves no trace, and return its output."""
         self.state.lock_changes()
         snapshot = self.state.snapshot()
         try:
-            return self._execute(sender, to, data, BLOCK_GAS).output
+            return self._execute(sender, to, data, BLOCK_GAS)[0].output
         finally:
             self.state.revert(snapshot)
 
-    def _execute(self, sender: Person, to: bytes, data: bytes, gas: int) -> Outcome:
+    def _execute(
+        self, sender: Person, to: bytes, data: bytes, gas: int
+    ) -> tuple[Outcome, list[str]]:
         nonce = self.state.get_nonce(to_canonical_address(sender.address))
         transaction = PragueVM.create_unsigned_transaction(
             nonce=nonce, gas_price=0, gas=gas, to=Address(to), value=0, data=data
@@ -144,12 +151,11 @@ class Evm:
         gas_used = PragueVM.finalize_gas_used(transaction, computation)
         if computation.is_error:
             raise Reverted(_reason(computation.output), gas_used)
-        events = tuple(
-            self._decoded(address, topics, data)
-            for address, topics, data in computation.get_log_entries()
-        )
+        entries = computation.get_log_entries()
+        events = tuple(self._decoded(*entry) for entry in entries)
         output = computation.msg.storage_address if not to else computation.output
-        return Outcome(gas_used, output, events)
+        emitters: list[str] = [to_checksum_address(address) for address, _, _ in entries]
+        return Outcome(gas_used, output, events), emitters
 
     def _decoded(self, address: bytes, topics: Any, data: bytes) -> Event:
         return self.contracts[address].decode_log([t.to_bytes(32, "big") for t in topics], data)

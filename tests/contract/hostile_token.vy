@@ -5,6 +5,10 @@
 @notice For tests only. Its books are true; what it answers and does may not be.
 """
 
+interface Account:
+    def called_back(): nonpayable
+
+
 HONEST: constant(uint256) = 0
 REVERTS: constant(uint256) = 1
 ANSWERS_FALSE: constant(uint256) = 2
@@ -15,16 +19,27 @@ RETURNS_A_BOMB: constant(uint256) = 6
 REENTERS: constant(uint256) = 7
 ANSWERS_NOTHING: constant(uint256) = 8
 TAKES_A_FEE: constant(uint256) = 9
+MOVES_PART: constant(uint256) = 10
+TAKES_MORE: constant(uint256) = 11
+GIVES_BACK: constant(uint256) = 12
+CALLS_BACK: constant(uint256) = 13
 
 balanceOf: public(HashMap[address, uint256])
 behaviour: HashMap[address, uint256]
-payload: Bytes[1024]
+target: address
+payload: Bytes[2048]
+tries: public(uint256)
 reentered: public(bool)
 
 
 @external
-def misbehave(receiver: address, behaviour: uint256, payload: Bytes[1024]):
+def misbehave(receiver: address, behaviour: uint256):
     self.behaviour[receiver] = behaviour
+
+
+@external
+def reenter(target: address, payload: Bytes[2048]):
+    self.target = target
     self.payload = payload
 
 
@@ -41,31 +56,44 @@ def approve(spender: address, amount: uint256) -> bool:
 @external
 @raw_return
 def transfer(to: address, amount: uint256) -> Bytes[9600]:
-    return self._move(msg.sender, to, amount)
+    return self._move(msg.sender, to, amount, to)
 
 
 @external
 @raw_return
 def transferFrom(owner: address, to: address, amount: uint256) -> Bytes[9600]:
-    return self._move(owner, to, amount)
+    return self._move(owner, to, amount, owner)
 
 
 @internal
-def _move(owner: address, to: address, amount: uint256) -> Bytes[9600]:
+def _move(owner: address, to: address, amount: uint256, hooked: address) -> Bytes[9600]:
     behaviour: uint256 = self.behaviour[to]
-    moved: uint256 = amount
+    taken: uint256 = amount
+    given: uint256 = amount
     if behaviour == REVERTS:
         raise "refused"
     if behaviour == BURNS_ALL_GAS:
         assert amount == max_value(uint256), UNREACHABLE
     if behaviour == ANSWERS_FALSE or behaviour == LIES_TRUE or behaviour == RETURNS_A_BOMB:
-        moved = 0
+        taken = 0
+        given = 0
     if behaviour == TAKES_A_FEE:
-        moved = amount - 1
+        given = amount - 1
+    if behaviour == MOVES_PART:
+        taken = amount - 1
+        given = amount - 1
+    if behaviour == TAKES_MORE:
+        taken = amount + 1
     if behaviour == REENTERS:
-        self.reentered = raw_call(msg.sender, self.payload, revert_on_failure=False)
-    self.balanceOf[owner] -= moved
-    self.balanceOf[to] += moved
+        self.tries += 1
+        self.reentered = raw_call(self.target, self.payload, revert_on_failure=False)
+    if behaviour == CALLS_BACK:
+        extcall Account(hooked).called_back()
+    self.balanceOf[owner] -= taken
+    self.balanceOf[to] += given
+    if behaviour == GIVES_BACK:
+        self.balanceOf[to] -= amount
+        self.balanceOf[owner] += 2 * amount
     if behaviour == ANSWERS_FALSE or behaviour == MOVES_AND_ANSWERS_FALSE:
         return abi_encode(False)
     if behaviour == ANSWERS_NOTHING:

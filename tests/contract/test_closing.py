@@ -6,7 +6,12 @@ import pytest
 
 from .city import (
     CENT,
+    DEVICE,
+    HUB,
+    RESIDENT,
+    SUSPENDED,
     City,
+    MemberRow,
     SettleRow,
     Terms,
     alice,
@@ -15,6 +20,7 @@ from .city import (
     hub,
     hub_signer,
     mallory,
+    registrar,
 )
 from .evm import Outcome, Person, Reverted
 from .test_settling import high_s
@@ -64,10 +70,17 @@ def test_a_window_is_never_started_again(city: City) -> None:
     city.channels.send(alice, "start_close", terms, 0, b"")
     deadline = city.state(terms)[-2:]
     city.evm.pass_time(seconds=599, blocks=9)
-    for person in (alice, hub):
-        with pytest.raises(Reverted, match="channels: not open"):
-            city.channels.send(person, "start_close", terms, 0, b"")
+    message = {"channel": city.channel(terms), "expires": city.evm.time}
+    signature = alice.sign(city.typed_data("StartClose", message))
+    for arguments in ((terms, 0, b""), (terms, city.evm.time, signature)):
+        for person in (alice, hub):
+            with pytest.raises(Reverted, match="channels: not open"):
+                city.channels.send(person, "start_close", *arguments)
     assert city.state(terms)[-2:] == deadline
+    city.evm.pass_time(seconds=10_000, blocks=10_000)
+    city.channels.send(bob, "finish_close", terms)
+    with pytest.raises(Reverted, match="channels: not open"):
+        city.channels.send(alice, "start_close", terms, 0, b"")
 
 
 @pytest.mark.parametrize("by", [hub, hub_signer, alice, alice_signer])
@@ -250,6 +263,65 @@ def test_both_sides_together_withdraw_no_more_than_76_bits_hold(hostile_city: Ci
     assert close(city, terms, 2**96 - 1, 0).named("Closed")[0]["payout_b"] == 0
 
 
+@pytest.mark.parametrize("cooperative", [True, False])
+@pytest.mark.parametrize(
+    ("totals", "withdrawn", "payouts"),
+    [
+        ((3, 0), (0, 3), (7, 5)),  # B took what it had earned: its own deposit is left
+        ((3, 0), (0, 8), (7, 0)),  # and its deposit
+        ((3, 0), (0, 9), (6, 0)),  # more than that: A bears what its signer agreed to
+        ((3, 0), (0, 15), (0, 0)),
+        ((3, 0), (7, 0), (0, 8)),
+        ((3, 0), (8, 0), (0, 7)),  # A took too much: B bears it
+        ((0, 4), (14, 0), (0, 1)),
+        ((3, 4), (5, 4), (6, 0)),
+        ((2**96 - 1, 0), (10, 0), (0, 5)),
+        ((0, 2**96 - 1), (0, 5), (10, 0)),
+    ],
+)
+def test_a_close_pays_what_withdrawals_left(
+    city: City,
+    totals: tuple[int, int],
+    withdrawn: tuple[int, int],
+    payouts: tuple[int, int],
+    cooperative: bool,
+) -> None:
+    terms = city.open(deposit=10, challenge_seconds=600, challenge_blocks=10)
+    city.channels.send(hub, "deposit", terms, alice.address, 5)
+    start = city.balance(hub.address)
+    for person, total in zip((hub, alice), withdrawn, strict=True):
+        if total:
+            withdraw(city, terms, person.address, total)
+    if cooperative:
+        [closed] = close(city, terms, *totals).named("Closed")
+    else:
+        city.settled(hub, SettleRow(terms, 0, 1, totals[0]), city.voucher(terms, 1, totals[1]))
+        city.channels.send(hub, "start_close", terms, 0, b"")
+        city.evm.pass_time(seconds=601, blocks=11)
+        [closed] = city.channels.send(hub, "finish_close", terms).named("Closed")
+    assert (closed["payout_a"], closed["payout_b"]) == payouts
+    assert city.balance(hub.address) == start + withdrawn[0] + payouts[0]
+    assert city.balance(alice.address) == withdrawn[1] + payouts[1]
+    assert city.balance(city.channels.address) == 0
+
+
+def test_members_who_are_no_longer_active_withdraw_close_and_are_paid(city: City) -> None:
+    city.settled(hub, SettleRow(agreed := city.open(deposit=10), 0, 1, 1))
+    alone = city.open(deposit=10, challenge_seconds=600, challenge_blocks=10)
+    people = ((hub, HUB), (hub_signer, HUB), (alice, RESIDENT), (alice_signer, DEVICE))
+    rows = [MemberRow(person.address, role, SUSPENDED) for person, role in people]
+    city.registry.send(registrar, "set_members", rows)
+    withdraw(city, agreed, alice.address, 4)
+    close(city, agreed, 5, 0)
+    assert city.balance(alice.address) == 5
+    city.settled(hub, SettleRow(alone, 0, 1, 6))
+    city.channels.send(alice_signer, "start_close", alone, 0, b"")
+    city.evm.pass_time(seconds=601, blocks=11)
+    city.channels.send(alice, "finish_close", alone)
+    assert city.balance(alice.address) == 11
+    assert city.balance(city.channels.address) == 0
+
+
 def test_nothing_is_withdrawn_by_strangers_or_from_channels_that_are_not_open(city: City) -> None:
     terms = city.open()
     with pytest.raises(Reverted, match="channels: not a party"):
@@ -259,3 +331,33 @@ def test_nothing_is_withdrawn_by_strangers_or_from_channels_that_are_not_open(ci
     city.channels.send(hub, "start_close", terms, 0, b"")
     with pytest.raises(Reverted, match="channels: not open"):
         withdraw(city, terms, alice.address, 1)
+    close(city, terms, 0, 0)
+    with pytest.raises(Reverted, match="channels: not open"):
+        withdraw(city, terms, alice.address, 1)
+    never = terms._replace(sequence=9)
+    with pytest.raises(Reverted, match="channels: not open or closing"):
+        close(city, never, 0, 0)
+    with pytest.raises(Reverted, match="channels: not closing"):
+        city.channels.send(hub, "finish_close", never)
+
+
+@pytest.mark.parametrize("challenge", [(600, 10), (30 * 86400, 1_000_000)])
+def test_a_window_ends_when_both_its_last_second_and_its_last_block_are_over(
+    city: City, challenge: tuple[int, int]
+) -> None:
+    seconds, blocks = challenge
+    terms = city.open(challenge_seconds=seconds, challenge_blocks=blocks)
+    city.evm.pass_time(seconds=12345, blocks=77)
+    deadline = (city.evm.time + seconds, city.evm.block + blocks)
+    city.channels.send(alice, "start_close", terms, 0, b"")
+    assert city.state(terms)[-2:] == deadline
+    city.evm.pass_time(seconds=seconds, blocks=blocks)
+    for more, text in (((0, 0), "seconds"), ((0, 1), "seconds"), ((1, 0), "blocks")):
+        at_deadline = city.evm.checkpoint()
+        city.evm.pass_time(seconds=more[0], blocks=more[1])
+        with pytest.raises(Reverted, match=rf"channels: window still open \({text}\)"):
+            city.channels.send(hub, "finish_close", terms)
+        city.evm.restore(at_deadline)
+    city.evm.pass_time(seconds=1, blocks=1)
+    city.channels.send(mallory, "finish_close", terms)
+    assert city.state(terms).status == 3

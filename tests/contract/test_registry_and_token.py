@@ -79,6 +79,61 @@ def test_a_wrong_row_refuses_the_whole_change(city: City, row: MemberRow, reason
     assert not city.registry.read("is_active", mallory.address)
 
 
+def test_a_single_wrong_row_is_refused_as_in_a_list(city: City) -> None:
+    for row, reason in (
+        (MemberRow(NOBODY, RESIDENT), "empty address"),
+        (MemberRow(bob.address, 0), "unknown role"),
+        (MemberRow(bob.address, 255), "unknown role"),
+        (MemberRow(bob.address, RESIDENT, 0), "unknown status"),
+        (MemberRow(bob.address, RESIDENT, 255), "unknown status"),
+        (MemberRow(registrar.address, TREASURY), "registrar locks itself out"),
+        (MemberRow(registrar.address, REGISTRAR, REMOVED), "registrar locks itself out"),
+    ):
+        with pytest.raises(Reverted, match=f"registry: {reason}"):
+            city.registry.send(registrar, "set_member", row)
+    assert city.registry.read("member", registrar.address) == (REGISTRAR, ACTIVE, 0, ZERO32)
+
+
+@pytest.mark.parametrize("how", ["suspended", "removed", "another role", "expired"])
+def test_a_registrar_that_is_none_any_more_changes_nobody(city: City, how: str) -> None:
+    now = city.evm.time
+    city.registry.send(registrar, "set_member", MemberRow(bob.address, REGISTRAR, ACTIVE, now + 9))
+    row = {
+        "suspended": MemberRow(bob.address, REGISTRAR, SUSPENDED),
+        "removed": MemberRow(bob.address, REGISTRAR, REMOVED),
+        "another role": MemberRow(bob.address, TREASURY),
+        "expired": MemberRow(bob.address, REGISTRAR, ACTIVE, now - 1),
+    }[how]
+    city.registry.send(bob, "set_member", MemberRow(mallory.address, DEVICE))
+    city.registry.send(registrar, "set_member", row)
+    for name, argument in (("set_member", row), ("set_members", [row]), ("set_members", [])):
+        with pytest.raises(Reverted, match="registry: not a registrar"):
+            city.registry.send(bob, name, argument)
+
+
+def test_every_role_and_every_status_is_kept_with_the_widest_validity(city: City) -> None:
+    for role in range(REGISTRAR, 8):
+        for status in (ACTIVE, SUSPENDED, REMOVED):
+            for valid_until in (0, 1, 2**64 - 1):
+                row = MemberRow(mallory.address, role, status, valid_until, b"\x09" * 32)
+                city.registry.send(registrar, "set_member", row)
+                kept = city.registry.read("member", mallory.address)
+                assert kept == (role, status, valid_until, b"\x09" * 32)
+                active = status == ACTIVE and valid_until != 1
+                roles = [city.registry.read("has_role", mallory.address, n) for n in range(9)]
+                assert roles == [active and n == role for n in range(9)]
+
+
+def test_the_first_registrar_is_told_like_every_other_change(city: City) -> None:
+    [first] = [
+        fields
+        for address, (name, fields) in city.evm.log
+        if name == "MemberChanged" and fields["account"] == registrar.address
+    ]
+    expected = MemberRow(registrar.address, REGISTRAR)._asdict()
+    assert first == {**expected, "actor": registrar.address}
+
+
 def test_a_registrar_hands_over_to_a_successor(city: City) -> None:
     city.registry.send(registrar, "set_member", MemberRow(bob.address, REGISTRAR))
     city.registry.send(bob, "set_member", MemberRow(registrar.address, REGISTRAR, REMOVED))
@@ -107,6 +162,27 @@ def test_only_an_active_treasury_mints_and_names_the_funding(city: City) -> None
         city.token.send(treasury, "mint", alice.address, 7, REFERENCE)
 
 
+def test_a_repeated_mint_is_refused_whatever_else_it_says(city: City) -> None:
+    token, supply = city.token, city.token.read("totalSupply")
+    with pytest.raises(Reverted, match="credit: empty address"):
+        token.send(treasury, "mint", NOBODY, 7, REFERENCE)
+    assert not token.read("reference_used", REFERENCE)  # a refused mint uses no reference up
+    token.send(treasury, "mint", alice.address, 7, REFERENCE)
+    assert token.read("reference_used", REFERENCE)
+    city.registry.send(registrar, "set_member", MemberRow(bob.address, TREASURY))
+    for sender, to, amount in (
+        (treasury, alice, 7),
+        (treasury, alice, 8),
+        (treasury, bob, 7),
+        (bob, alice, 7),
+    ):
+        with pytest.raises(Reverted, match="credit: reference used"):
+            token.send(sender, "mint", to.address, amount, REFERENCE)
+    assert token.read("totalSupply") == supply + 7
+    token.send(bob, "mint", alice.address, 7, REFERENCE[:31] + b"\x06")
+    assert city.balance(alice.address) == 14
+
+
 def test_tokens_move_are_allowed_and_burn_as_erc_20_says(city: City) -> None:
     token = city.token
     assert [token.read(name) for name in ("name", "symbol", "decimals")] == [
@@ -126,6 +202,11 @@ def test_tokens_move_are_allowed_and_burn_as_erc_20_says(city: City) -> None:
     assert token.read("totalSupply") == supply - 1
     for sender, name, arguments, reason in (
         (alice, "transfer", (bob.address, 6), "balance too small"),
+        (alice, "transfer", (bob.address, 2**256 - 1), "balance too small"),
+        (mallory, "transfer", (bob.address, 1), "balance too small"),
+        (mallory, "transferFrom", (alice.address, mallory.address, 1), "allowance too small"),
+        (alice, "transferFrom", (alice.address, bob.address, 1), "allowance too small"),
+        (bob, "transferFrom", (alice.address, NOBODY, 1), "empty address"),
         (alice, "transfer", (NOBODY, 1), "empty address"),
         (bob, "transferFrom", (alice.address, bob.address, 3), "allowance too small"),
         (alice, "burn", (6, REFERENCE), "balance too small"),
@@ -133,3 +214,65 @@ def test_tokens_move_are_allowed_and_burn_as_erc_20_says(city: City) -> None:
     ):
         with pytest.raises(Reverted, match=f"credit: {reason}"):
             token.send(sender, name, *arguments)
+
+
+def test_each_movement_of_tokens_is_told_as_erc_20_says(city: City) -> None:
+    token = city.token
+    approved = token.send(hub, "approve", bob.address, 5)
+    assert int.from_bytes(approved.output, "big") == 1
+    assert approved.events == (
+        ("Approval", {"owner": hub.address, "spender": bob.address, "value": 5}),
+    )
+
+    def moved(sender: str, receiver: str, value: int) -> tuple[str, dict[str, object]]:
+        return ("Transfer", {"sender": sender, "receiver": receiver, "value": value})
+
+    spent = token.send(bob, "transferFrom", hub.address, alice.address, 5)
+    assert int.from_bytes(spent.output, "big") == 1
+    assert spent.events == (moved(hub.address, alice.address, 5),)
+    assert token.read("allowance", hub.address, bob.address) == 0
+    assert token.send(alice, "transfer", bob.address, 0).events == (
+        moved(alice.address, bob.address, 0),
+    )
+    assert token.send(alice, "transfer", alice.address, 5).events == (
+        moved(alice.address, alice.address, 5),
+    )
+    assert city.balance(alice.address) == 5
+    assert token.send(alice, "burn", 5, ZERO32).events[0] == moved(alice.address, NOBODY, 5)
+    minted = token.send(treasury, "mint", alice.address, 5, REFERENCE)
+    assert minted.events[0] == moved(NOBODY, alice.address, 5)
+
+
+def test_an_allowance_is_replaced_and_used_up_unless_it_is_for_ever(city: City) -> None:
+    token, most = city.token, 2**256 - 1
+    for allowed, left in ((7, 4), (3, 0), (most - 1, most - 4), (most, most)):
+        token.send(hub, "approve", bob.address, allowed)
+        assert token.read("allowance", hub.address, bob.address) == allowed
+        token.send(bob, "transferFrom", hub.address, alice.address, 3)
+        assert token.read("allowance", hub.address, bob.address) == left
+    assert token.read("allowance", bob.address, hub.address) == 0
+
+
+def test_an_account_sends_and_burns_all_it_has_and_nothing_more(city: City) -> None:
+    token = city.token
+    for name, rest in (("transfer", bob.address), ("burn", REFERENCE)):
+        token.send(hub, "transfer", alice.address, 5)
+        for amount in (6, 5):
+            arguments = (rest, amount) if name == "transfer" else (amount, rest)
+            if amount == 6:
+                with pytest.raises(Reverted, match="credit: balance too small"):
+                    token.send(alice, name, *arguments)
+            else:
+                token.send(alice, name, *arguments)
+        assert city.balance(alice.address) == 0
+
+
+def test_more_tokens_than_a_word_counts_are_never_minted(city: City) -> None:
+    room = 2**256 - 1 - city.token.read("totalSupply")
+    with pytest.raises(Reverted, match=r"^$"):
+        city.token.send(treasury, "mint", alice.address, room + 1, REFERENCE)
+    city.token.send(treasury, "mint", alice.address, room, REFERENCE)
+    with pytest.raises(Reverted, match=r"^$"):
+        city.token.send(treasury, "mint", bob.address, 1, b"\x06" * 32)
+    city.token.send(alice, "transfer", hub.address, room)
+    assert city.balance(alice.address) == 0

@@ -42,7 +42,16 @@ from farthing.channels.messages import (
 from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.senml import Record, parse, record_commitment
 from farthing.channels.signing import Signer
-from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, Phase, SignedClose
+from farthing.channels.state import (
+    ChainStatus,
+    ChainView,
+    Channel,
+    Moment,
+    Phase,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
 from farthing.channels.terms import Side, Terms
 from farthing.channels.voucher import Payment, Voucher
 
@@ -89,6 +98,7 @@ class SmallChain:
     terms: dict[ChannelId, Terms] = field(default_factory=dict)
     tokens: dict[Address, int] = field(default_factory=dict)
     settled: list[Voucher] = field(default_factory=list)
+    refused_payouts: dict[Address, int] = field(default_factory=dict)
 
     def mine(self, blocks: int = 1, seconds: int = 1) -> None:
         self.block += blocks
@@ -139,7 +149,7 @@ class SmallChain:
         return self.tokens.get(account, 0)
 
     async def claimable(self, account: Address, block: int) -> int:
-        return 0
+        return self.refused_payouts.get(account, 0)
 
     # -- the transaction port
 
@@ -156,6 +166,28 @@ class SmallChain:
         self._check_up()
         totals = (close.terms.transferred_a_ucent, close.terms.transferred_b_ucent)
         self._end(DEPLOYMENT.channel_id(terms), totals)
+
+    async def withdraw(self, terms: Terms, withdrawal: Withdrawal, *, ours_is_a: bool) -> None:
+        self._check_up()
+        self.take_out(DEPLOYMENT.channel_id(terms), withdrawal)
+
+    def take_out(self, channel: ChannelId, withdrawal: Withdrawal) -> None:
+        """Pay out as the contract does: cumulative, so that a repeat changes nothing."""
+        view, terms = self.view(channel), withdrawal.terms
+        taken = list(view.withdrawn_ucent)
+        amount = terms.total_ucent - taken[terms.side]
+        if amount <= 0 or self.timestamp > terms.expires or view.status is not ChainStatus.OPEN:
+            return
+        taken[terms.side] = terms.total_ucent
+        account = self.terms[channel].account(terms.side)
+        self.tokens[account] = self.tokens.get(account, 0) + amount
+        self._change(channel, withdrawn_ucent=tuple(taken))
+
+    async def claim(self, account: Address) -> None:
+        self._check_up()
+        amount = self.refused_payouts.pop(account)
+        self.tokens[account] = self.tokens.get(account, 0) + amount
+        self.mine()
 
     async def start_close(self, terms: Terms) -> None:
         self._check_up()
@@ -175,8 +207,9 @@ class SmallChain:
         view, terms = self.view(channel), self.terms[channel]
         if view.status is ChainStatus.CLOSED:
             return
-        whole = sum(view.deposit_ucent)
-        paid_a = min(max(view.deposit_ucent[0] + totals[1] - totals[0], 0), whole)
+        whole = sum(view.deposit_ucent) - sum(view.withdrawn_ucent)
+        owned_a = view.deposit_ucent[0] - view.withdrawn_ucent[0]
+        paid_a = min(max(owned_a + totals[1] - totals[0], 0), whole)
         for account, amount in ((terms.account_a, paid_a), (terms.account_b, whole - paid_a)):
             self.tokens[account] = self.tokens.get(account, 0) + amount
         self._change(channel, status=ChainStatus.CLOSED, settled_ucent=totals)
@@ -198,6 +231,7 @@ class SmallHub:
         self.proposal_refusal: Error | None = None
         self.announced: list[Terms] = []
         self.ignored: tuple[type[Any], ...] = ()
+        self.withdrawals_ended: list[tuple[WithdrawalTerms, bool]] = []
 
     def moment(self) -> Moment:
         now = int(time.time())
@@ -346,7 +380,7 @@ class SmallHub:
             await wire.finish()
         self.wires.clear()
 
-    # -- driver.Application
+    # -- application.Application
 
     def on_received(
         self, channel: Channel, first_nonce: int, payments: tuple[Payment, ...]
@@ -363,6 +397,13 @@ class SmallHub:
         totals = (close.terms.transferred_a_ucent, close.terms.transferred_b_ucent)
         self.chain._end(channel.id, totals)
         self.hold(channel.id)
+
+    def on_submit_withdrawal(self, channel: Channel, withdrawal: Withdrawal) -> None:
+        self.chain.take_out(channel.id, withdrawal)
+        self.hold(channel.id)
+
+    def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
+        self.withdrawals_ended.append((terms, taken))
 
 
 @dataclass

@@ -160,6 +160,9 @@ def test_credit_is_minted_by_the_treasury_and_by_nobody_else(chain: list[str]) -
     refused = farthing(*mint, "--dev-account", "0", "--json")
     assert refused.code == 1
     assert "treasury" in refused.json["error"]["text"]
+    repeated = farthing(*mint, "--dev-account", "1", "--json")
+    assert repeated.code == 1
+    assert "reference used" in repeated.json["error"]["text"]
     balance = farthing("credit", "balance", alice, *chain, "--json")
     assert balance.json == {"address": alice, "balance_ucent": 2_500_000}
     assert "2.5 ¢" in farthing("credit", "balance", alice, *chain).out

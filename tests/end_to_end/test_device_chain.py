@@ -177,8 +177,8 @@ def build_city(url: str) -> City:
     ]
     city.send(registrar, contracts["member_registry"].functions.set_members(rows))
     token, channels = contracts["city_credit"], contracts["payment_channels"]
-    for account in (hub, alice):
-        mint = token.functions.mint(account.checksum_address, 10**12, b"\x01" * 32)
+    for reference, account in enumerate((hub, alice), 1):
+        mint = token.functions.mint(account.checksum_address, 10**12, bytes([reference]) * 32)
         city.send(treasury, mint)
     city.send(hub, token.functions.approve(channels.address, 2**256 - 1))
     city.deployment = Deployment(

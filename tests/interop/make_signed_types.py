@@ -1,16 +1,12 @@
-"""Writes vectors/signed_types.json with eth-account alone; run it as a script.
+"""Makes vectors/signed_types.json with eth-account alone."""
 
-Numbers are decimal text and bytes are hex, so that a client in any language can read them.
-"""
-
-import json
 from itertools import product
-from pathlib import Path
 
+from eth_abi.exceptions import EncodingError
 from eth_account import Account
-from eth_account.messages import encode_typed_data
+from eth_account.messages import SignableMessage, encode_typed_data
 
-VECTORS = Path(__file__).parent / "vectors" / "signed_types.json"
+from .forms import as_text, filled, hexed
 
 DOMAIN = [
     ("string", "name"),
@@ -51,12 +47,8 @@ TYPES = {
     ],
 }
 # The chain id has no bound of its own; the second is that of the development chain.
-CHAIN_IDS = (1, 20262026, 2**64 - 1, 2**256 - 1)
+CHAIN_IDS = (1, 20262026, 2**64 - 1, 2**256 - 1, 0)
 SECRETS = (b"\x01" * 32, bytes(31) + b"\x01")
-
-
-def filled(byte: int, size: int) -> str:
-    return "0x" + bytes([byte] * size).hex()
 
 
 def values(kind: str, seed: int) -> list[str]:
@@ -86,10 +78,8 @@ def native(members: list[tuple[str, str]], message: dict[str, str]) -> dict[str,
     }
 
 
-def vector(
-    kind: str, domain: dict[str, str], message: dict[str, str], secret: bytes
-) -> dict[str, object]:
-    encoded = encode_typed_data(
+def encoded(kind: str, domain: dict[str, str], message: dict[str, str]) -> SignableMessage:
+    return encode_typed_data(
         full_message={
             "types": {
                 "EIP712Domain": [{"type": t, "name": n} for t, n in DOMAIN],
@@ -100,16 +90,31 @@ def vector(
             "message": native(TYPES[kind], message),
         }
     )
-    signed = Account.sign_message(encoded, secret)
+
+
+def domain_of(chain_id: int, contract: str) -> dict[str, str]:
+    return {
+        "name": "Farthing",
+        "version": "1",
+        "chainId": str(chain_id),
+        "verifyingContract": contract,
+    }
+
+
+def vector(
+    kind: str, domain: dict[str, str], message: dict[str, str], secret: bytes
+) -> dict[str, object]:
+    signable = encoded(kind, domain, message)
+    signed = Account.sign_message(signable, secret)
     return {
         "type": kind,
         "domain": domain,
         "message": message,
-        "domain_separator": "0x" + encoded.header.hex(),
-        "struct_hash": "0x" + encoded.body.hex(),
-        "digest": "0x" + bytes(signed.message_hash).hex(),
+        "domain_separator": hexed(signable.header),
+        "struct_hash": hexed(signable.body),
+        "digest": hexed(bytes(signed.message_hash)),
         "signer": Account.from_key(secret).address,
-        "signature": "0x" + bytes(signed.signature).hex(),
+        "signature": hexed(bytes(signed.signature)),
     }
 
 
@@ -117,12 +122,49 @@ def vectors() -> list[dict[str, object]]:
     found = []
     for kind, members in TYPES.items():
         domains = [
-            {"name": "Farthing", "version": "1", "chainId": str(c), "verifyingContract": a}
-            for c, a in product(CHAIN_IDS, (filled(0xFA, 20), filled(0xFF, 20)))
+            domain_of(c, a) for c, a in product(CHAIN_IDS, (filled(0xFA, 20), filled(0xFF, 20)))
         ]
         found += [vector(kind, domains[2], m, SECRETS[0]) for m in messages(members)]
         plain = messages(members)[0]
         found += [vector(kind, d, plain, SECRETS[1]) for d in domains]
+    return found
+
+
+def misfits(kind: str) -> list[str]:
+    """What a member of this kind cannot hold: one beyond each end, one byte less and more."""
+    if kind.startswith("uint"):
+        return ["-1", str(2 ** int(kind.removeprefix("uint")))]
+    size = 20 if kind == "address" else 32
+    return [filled(0xAA, size - 1), filled(0xAA, size + 1), "0x"]
+
+
+def eth_account_takes(kind: str, domain: dict[str, str], message: dict[str, str]) -> bool:
+    try:
+        encoded(kind, domain, message)
+    except (EncodingError, ValueError):
+        return False
+    return True
+
+
+def refused() -> list[dict[str, object]]:
+    """Messages that must not be hashed, with what eth-account makes of them."""
+    domain = domain_of(CHAIN_IDS[1], filled(0xFA, 20))
+    found: list[dict[str, object]] = []
+    for kind, members in TYPES.items():
+        plain = messages(members)[0]
+        for member_kind, name in members:
+            for value in misfits(member_kind):
+                message = plain | {name: value}
+                takes = eth_account_takes(kind, domain, message)
+                found.append(
+                    {
+                        "type": kind,
+                        "domain": domain,
+                        "message": message,
+                        "member": name,
+                        "eth_account": "pads it" if takes else "refuses",
+                    }
+                )
     return found
 
 
@@ -131,11 +173,5 @@ def text() -> str:
         kind: [{"type": t, "name": n} for t, n in members]
         for kind, members in ({"EIP712Domain": DOMAIN} | TYPES).items()
     }
-    secrets = {Account.from_key(secret).address: "0x" + secret.hex() for secret in SECRETS}
-    record = {"types": types, "secrets": secrets, "vectors": vectors()}
-    return json.dumps(record, indent=1) + "\n"
-
-
-if __name__ == "__main__":
-    VECTORS.parent.mkdir(exist_ok=True)
-    VECTORS.write_text(text(), encoding="utf-8")
+    secrets = {Account.from_key(secret).address: hexed(secret) for secret in SECRETS}
+    return as_text({"types": types, "secrets": secrets, "vectors": vectors(), "refused": refused()})

@@ -1,25 +1,26 @@
 """The same bytes come out of our hand-written EIP-712 and of eth-account's generic encoder."""
 
 import json
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from eth_abi.exceptions import EncodingError
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 
 from farthing.channels import eip712
-from farthing.channels.eip712 import Domain
+from farthing.channels.eip712 import Domain, UnsignableValue
 from farthing.channels.hashing import keccak256
-from farthing.channels.ids import address_from_hex
+from farthing.channels.ids import Address, ChannelId, address_from_hex
 from farthing.channels.signing import Signer, recover
+
+from .forms import read, unhex
 
 Vector: TypeAlias = dict[str, Any]
 
-RECORD = json.loads(
-    (Path(__file__).parent / "vectors" / "signed_types.json").read_text(encoding="utf-8")
-)
+RECORD = read("signed_types.json")
 VECTORS = RECORD["vectors"]
+REFUSED = RECORD["refused"]
 SECRETS = {address: bytes.fromhex(key[2:]) for address, key in RECORD["secrets"].items()}
 KINDS = ("Voucher", "Withdrawal", "Close", "StartClose", "Authenticate")
 
@@ -45,10 +46,6 @@ TYPE_TEXTS = {
     "StartClose": eip712.START_CLOSE_TYPE,
     "Authenticate": eip712.AUTHENTICATE_TYPE,
 }
-
-
-def unhex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
 
 
 def domain_of(vector: Vector) -> Domain:
@@ -142,3 +139,59 @@ def test_every_field_has_its_bounds_among_the_vectors() -> None:
             else:
                 size = 20 if member["type"] == "address" else 32
                 assert {"0x" + "00" * size, "0x" + "ff" * size} <= seen
+
+
+def test_the_domain_has_its_bounds_among_the_vectors() -> None:
+    seen = {v["domain"]["chainId"] for v in VECTORS}
+    assert {"0", "1", str(2**64 - 1), str(2**256 - 1)} <= seen
+
+
+def test_every_member_has_what_it_cannot_hold_among_the_refused() -> None:
+    for kind in KINDS:
+        for member in RECORD["types"][kind]:
+            name = member["name"]
+            seen = {v["message"][name] for v in REFUSED if (v["type"], v["member"]) == (kind, name)}
+            if member["type"].startswith("uint"):
+                assert {"-1", str(2 ** int(member["type"].removeprefix("uint")))} <= seen
+            else:
+                size = 20 if member["type"] == "address" else 32
+                assert {len(unhex(value)) for value in seen} == {0, size - 1, size + 1}
+
+
+def test_we_make_no_digest_of_a_value_that_its_member_cannot_hold() -> None:
+    for vector in REFUSED:
+        value = vector["message"][vector["member"]]
+        with pytest.raises(UnsignableValue, match="does not fit") as caught:
+            our_digest(vector)
+        assert caught.value.value == (unhex(value) if value.startswith("0x") else int(value))
+
+
+def test_eth_account_refuses_the_same_values_but_pads_bytes_that_are_too_short() -> None:
+    for vector in REFUSED:
+        value = vector["message"][vector["member"]]
+        kinds = {member["name"]: member["type"] for member in RECORD["types"][vector["type"]]}
+        if kinds[vector["member"]] == "bytes32" and len(unhex(value)) < 32:
+            assert vector["eth_account"] == "pads it"
+            eth_accounts(vector)
+            continue
+        assert vector["eth_account"] == "refuses"
+        with pytest.raises((EncodingError, ValueError)):
+            eth_accounts(vector)
+
+
+@pytest.mark.parametrize("chain_id", [-1, 2**256])
+def test_a_domain_of_a_chain_id_beyond_a_word_separates_nothing(chain_id: int) -> None:
+    with pytest.raises(UnsignableValue, match="uint256"):
+        Domain(chain_id=chain_id, contract=Address(bytes(20))).separator()
+
+
+@pytest.mark.parametrize("size", [0, 19, 21])
+def test_a_domain_of_a_contract_that_is_no_address_separates_nothing(size: int) -> None:
+    with pytest.raises(UnsignableValue, match="address"):
+        Domain(chain_id=1, contract=Address(bytes(size))).separator()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_separator_that_is_no_word_makes_no_digest(size: int) -> None:
+    with pytest.raises(UnsignableValue, match="bytes32"):
+        eip712.start_close_digest(bytes(size), channel=ChannelId(bytes(32)), expires=1)

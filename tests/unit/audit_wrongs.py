@@ -169,6 +169,15 @@ def took_too_much(world: World) -> None:
     world.withdraw(channels_of(world)[0], Side.B, 40_000)
 
 
+def withdrew_too_much(world: World) -> None:
+    """By the hand of an insider, and covered by what was earned later."""
+    alice = channels_of(world)[0]
+    world.withdraw(alice, Side.B, 40_000)
+    world.block += 1
+    world.pay(alice, Side.A, 30_000)
+    world.settle(alice, Side.A)
+
+
 def unsettled(world: World) -> None:
     world.pay(channels_of(world)[0], Side.B, 9)
 
@@ -215,6 +224,7 @@ WRONGS: list[tuple[Code, Callable[[World], None]]] = [
     (Code.PAYOUT_DIFFERS, payout_differs),
     (Code.BALANCE_SHORT, balance_short),
     (Code.TOOK_TOO_MUCH, took_too_much),
+    (Code.WITHDREW_TOO_MUCH, withdrew_too_much),
     (Code.UNSETTLED, unsettled),
     (Code.UNSETTLED_AT_CLOSE, unsettled_at_close),
     (Code.AFTER_BLOCK, after_block),

@@ -194,10 +194,13 @@ def test_an_account_is_judged_over_all_its_channels() -> None:
     rich = world.open(ALICE, 100)
     poor = world.open(ALICE, 10)
     world.pay(rich, Side.A, 50)
+    world.block += 1
     world.withdraw(poor, Side.B, 10)
-    assert world.judge().ok
+    assert codes(world.judge()) == {Code.UNSETTLED, Code.WITHDREW_TOO_MUCH}
     world.withdraw(rich, Side.B, 41)
-    (finding,) = failures(world.judge())
+    too_much, _ = failures(world.judge())
+    assert too_much.code is Code.WITHDREW_TOO_MUCH
+    (finding,) = (f for f in failures(world.judge()) if f.code is Code.TOOK_TOO_MUCH)
     assert finding.text == (
         f"account {address_to_hex(ALICE)} took 51 µ¢ out of its 2 channels, but deposited 0, "
         "received 50 and paid 0 µ¢: 1 µ¢ too much"

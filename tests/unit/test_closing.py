@@ -36,6 +36,7 @@ from farthing.channels.messages import (
 )
 from farthing.channels.refusals import NotNow, OutOfTurn
 from farthing.channels.state import (
+    ACT_AGAIN_SECONDS,
     OFFER_SECONDS,
     OFFER_SECONDS_MAX,
     ChainStatus,
@@ -47,7 +48,7 @@ from farthing.channels.state import (
     SignedClose,
 )
 from farthing.channels.terms import Side
-from farthing.channels.transition import SUBMIT_AGAIN_SECONDS, step
+from farthing.channels.transition import step
 
 from ..people import (
     CHANNEL,
@@ -369,8 +370,8 @@ def test_a_close_that_does_not_appear_is_submitted_again_until_it_expires() -> N
     def later(seconds: int) -> Step:
         return step(accepted(), Elapsed(), moment(NOW + seconds))
 
-    assert later(SUBMIT_AGAIN_SECONDS - 1).effects == ()
-    for seconds in (SUBMIT_AGAIN_SECONDS, OFFER_SECONDS):
+    assert later(ACT_AGAIN_SECONDS - 1).effects == ()
+    for seconds in (ACT_AGAIN_SECONDS, OFFER_SECONDS):
         result = later(seconds)
         (effect,) = result.effects
         assert isinstance(effect, SubmitClose)

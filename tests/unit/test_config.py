@@ -75,7 +75,7 @@ def test_each_field_has_a_setting_with_words_and_a_default_that_is_allowed() -> 
 
 def test_no_settlement_is_longer_than_the_contract_takes() -> None:
     folder = Path(next(iter(farthing.contracts.__path__)))
-    source = (folder / "payment_channels.vy").read_text()
+    source = (folder / "settlement.vy").read_text()
     rows = re.search(r"^SETTLE_ROWS_MAX: .* = (\d+)$", source, re.MULTILINE)
     assert rows
     assert int(rows[1]) >= hub_config.SETTLE_ROWS_MAX

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from farthing.channels.fields import (
     TEXT_BYTES_MAX,
+    Field,
     MalformedMessage,
+    UnwritableValue,
     decode_text,
     encode_text,
     fixed,
@@ -23,7 +25,10 @@ def test_an_integer_is_taken_at_its_bounds_and_refused_beyond_them(bits: int) ->
     for value in (0, 1, 2**bits - 1):
         assert field.decode(field.encode(value)) == value
     with pytest.raises(MalformedMessage, match=f"uint{bits}"):
-        field.decode(field.encode(2**bits))
+        field.decode(b"\x01" + bytes(bits // 8))
+    for value in (-1, 2**bits):
+        with pytest.raises(UnwritableValue, match=f"no uint{bits}"):
+            field.encode(value)
 
 
 @pytest.mark.parametrize("data", [b"\0", b"\0\x01", b"\0" * 8])
@@ -51,6 +56,24 @@ def test_bytes_of_another_length_are_refused() -> None:
     ):
         with pytest.raises(MalformedMessage, match="bytes stand where"):
             field.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "sizes", "wrong"),
+    [
+        (fixed(4), (4,), (0, 3, 5)),
+        (upto(4), (0, 1, 4), (5,)),
+        (upto(4, lengths=(0, 4)), (0, 4), (1, 3, 5)),
+    ],
+)
+def test_bytes_of_another_length_are_not_written(
+    field: Field, sizes: tuple[int, ...], wrong: tuple[int, ...]
+) -> None:
+    for size in sizes:
+        assert field.encode(bytes(size)) == bytes(size)
+    for size in wrong:
+        with pytest.raises(UnwritableValue, match=f"{size} bytes"):
+            field.encode(bytes(size))
 
 
 def test_bytes_are_refused_where_a_list_belongs_and_a_list_of_another_length_too() -> None:

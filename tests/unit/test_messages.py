@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from farthing.channels import messages
 from farthing.channels.errors import PeerError
-from farthing.channels.fields import MalformedMessage
+from farthing.channels.fields import MalformedMessage, UnwritableValue
 from farthing.channels.frames import GREETING_BYTES_MAX
 from farthing.channels.messages import (
     ACK_NUMBER,
@@ -174,9 +174,11 @@ def test_a_control_message_over_its_limit_is_refused() -> None:
 def test_readings_are_taken_up_to_their_limit() -> None:
     submission = SubmitReadings(id=bytes(16), format=1, senml=bytes(READINGS_BYTES_MAX))
     assert decode_message(encode_message(submission)) == submission
-    longer = dataclasses.replace(submission, senml=bytes(READINGS_BYTES_MAX + 1))
+    longer = bytes(READINGS_BYTES_MAX + 1)
+    with pytest.raises(UnwritableValue):
+        encode_message(dataclasses.replace(submission, senml=longer))
     with pytest.raises(MalformedMessage, match=str(READINGS_BYTES_MAX)):
-        decode_message(encode_message(longer))
+        decode_message(rlp.encode([b"\x18", bytes(16), b"\x01", longer]))
 
 
 def test_outcomes_are_taken_up_to_their_limit() -> None:
@@ -203,8 +205,10 @@ def test_an_error_names_a_channel_or_none() -> None:
     for channel in (b"", CHANNEL):
         named = dataclasses.replace(error, channel=channel)
         assert decode_message(encode_message(named)) == named
+    with pytest.raises(UnwritableValue, match="31 bytes"):
+        encode_message(dataclasses.replace(error, channel=bytes(31)))
     with pytest.raises(MalformedMessage, match="bytes stand where"):
-        decode_message(encode_message(dataclasses.replace(error, channel=bytes(31))))
+        decode_message(rlp.encode([b"\x04", b"stale-view", bytes(31), b"", b""]))
 
 
 def test_a_voucher_that_no_lane_can_have_is_refused_in_a_reestablish() -> None:

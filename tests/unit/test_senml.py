@@ -146,7 +146,7 @@ def test_numbers_are_exact_from_the_text_on() -> None:
 
 def test_sums_with_a_base_do_not_round() -> None:
     pack = b'[{"bn":"x","bv":1e30,"v":1e-30}]'
-    assert parse(pack, PackFormat.JSON, now=NOW)[0].value == 10**30 + Decimal(f"{'0.' + '0' * 29}1")
+    assert parse(pack, PackFormat.JSON, now=NOW)[0].value == Decimal(f"1{'0' * 30}.{'0' * 29}1")
 
 
 def test_every_kind_of_value_is_read_from_json_and_cbor_alike() -> None:

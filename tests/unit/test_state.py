@@ -76,6 +76,7 @@ def test_every_phase_can_be_reached() -> None:
         GREETING,
         DOWN,
         FROZEN,
+        {"doubt_ends": 1},
         CLOSING,
         CLOSED,
         NEVER,

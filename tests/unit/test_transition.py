@@ -10,6 +10,7 @@ from farthing.channels.errors import FarthingError, InvariantBroken, LocalError
 from farthing.channels.events import (
     AskedClose,
     AskedPay,
+    AskedWithdraw,
     ChannelMessage,
     CloseSigned,
     CloseVerified,
@@ -36,6 +37,8 @@ from farthing.channels.events import (
     Unverifiable,
     Verified,
     VerifyVoucher,
+    WithdrawalSigned,
+    WithdrawalVerified,
 )
 from farthing.channels.ids import ZERO_WORD
 from farthing.channels.messages import (
@@ -47,6 +50,8 @@ from farthing.channels.messages import (
     Reestablish,
     SignedTotal,
     Update,
+    WithdrawalAccept,
+    WithdrawalOffer,
 )
 from farthing.channels.packed import PAYMENTS_MAX
 from farthing.channels.receipt import RECEIPT_BYTES_MAX, Receipt, ReceiptType, make_receipt
@@ -60,6 +65,7 @@ from farthing.channels.refusals import (
     check_receipts,
 )
 from farthing.channels.state import (
+    OFFER_SECONDS_MAX,
     UNACKNOWLEDGED_MAX,
     ChainStatus,
     CloseTerms,
@@ -68,6 +74,7 @@ from farthing.channels.state import (
     ReceivedLane,
     SentLane,
     SignedClose,
+    WithdrawalTerms,
 )
 from farthing.channels.terms import Side
 from farthing.channels.transition import TRANSITIONS, step
@@ -94,6 +101,7 @@ IN_PHASE: dict[Phase, dict[str, Any]] = {
     Phase.UNCONFIRMED: {"chain": None},
     Phase.CLOSED: {"chain": view(ChainStatus.CLOSED)},
     Phase.CLOSING: {"chain": view(ChainStatus.CLOSING)},
+    Phase.RESTORED: {"doubt_ends": NOW + OFFER_SECONDS_MAX},
     Phase.FROZEN: {"close": SignedClose(terms=CLOSE, ours=bytes(65))},
     Phase.DOWN: {"link": Link.DOWN},
     Phase.GREETING: {"link": Link.GREETING},
@@ -104,6 +112,14 @@ CLOSE_FIELDS: dict[str, Any] = {
     "channel": CHANNEL,
     "transferred_a_ucent": 0,
     "transferred_b_ucent": 0,
+    "expires": 5,
+    "signature": bytes(65),
+}
+WITHDRAWAL = WithdrawalTerms(side=Side.A, total_ucent=1, expires=NOW + 90)
+WITHDRAWAL_FIELDS: dict[str, Any] = {
+    "channel": CHANNEL,
+    "account": TERMS.account_b,
+    "total_ucent": 1,
     "expires": 5,
     "signature": bytes(65),
 }
@@ -128,6 +144,11 @@ SAMPLES: dict[type[Any], Any] = {
         CloseRequest(channel=CHANNEL),
         CloseOffer(**CLOSE_FIELDS),
         CloseAccept(**CLOSE_FIELDS),
+        AskedWithdraw(amount_ucent=1),
+        WithdrawalSigned(terms=WITHDRAWAL, signature=bytes(65)),
+        WithdrawalVerified(terms=WITHDRAWAL, signature=bytes(65)),
+        WithdrawalOffer(**WITHDRAWAL_FIELDS),
+        WithdrawalAccept(**WITHDRAWAL_FIELDS),
     )
 }
 MESSAGE_KINDS = set(typing.get_args(ChannelMessage))

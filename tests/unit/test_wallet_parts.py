@@ -124,6 +124,7 @@ def test_a_balance_adds_up() -> None:
         "settled_ucent": 10 + 300 - 20,
         "unsettled_ucent": 70,
         "sent_unacknowledged_ucent": 2,
+        "withdrawing_ucent": 0,
         "requested_ucent": 7,
         "asked_ucent": 5,
         "submissions_waiting": 3,

@@ -1,0 +1,135 @@
+"""Whether this database is the newest there was: a count of signed offers, kept twice (rule 5).
+
+Each signature on a close or a withdrawal raises a count in the database, in the same commit, and
+then in a small file beside it, before the signature leaves. A database that is older than the
+file, or another one than the file names, was restored: it may have forgotten an offer that the peer
+holds. Payments need no such count: the peer shows them on each connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import bounded_json
+from ..bounded_json import NotJson
+from ..state import DOUBT_UNKNOWN
+from .ledger import Ledger, LedgerUnusable, Statement
+
+DATABASE_ID_BYTES = 16
+MARKER_BYTES_MAX = 1024
+
+_SET = "INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value=excluded.value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """What the file says: of which database, and how many offers it had signed."""
+
+    database: str
+    offers: int
+
+
+class Continuity:
+    """The count of one ledger; `doubt_ends` is None where nothing can have been forgotten."""
+
+    def __init__(self, ledger: Ledger, token: Callable[[int], str] = secrets.token_hex) -> None:
+        """Compare database and file, and make both if there is neither; raises `LedgerUnusable`."""
+        self.path = ledger.path.with_name(ledger.path.name + ".continuity")
+        self.doubt_ends: int | None = None
+        settings = dict(ledger.query("SELECT key, value FROM setting"))
+        marker, is_there = self._read(), self.path.exists()
+        known = settings.get("database")
+        self._database = token(DATABASE_ID_BYTES) if known is None else known
+        self._offers = int(settings.get("offers", "0"))
+        if "doubt" in settings:
+            self.doubt_ends = int(settings["doubt"])
+        elif is_there if known is None else not self._continues(marker):
+            self.doubt_ends = DOUBT_UNKNOWN
+        self._offers = max(self._offers, 0 if marker is None else marker.offers)
+        # In this order: a crash in between leaves a difference, which is a doubt again.
+        ledger.commit((), (), self._settings())
+        self.mark()
+
+    def _continues(self, marker: Marker | None) -> bool:
+        """Whether the database holds all that it ever signed; it may be ahead of the file."""
+        return (
+            marker is not None
+            and marker.database == self._database
+            and marker.offers <= self._offers
+        )
+
+    def _settings(self) -> list[Statement]:
+        statements: list[Statement] = [
+            (_SET, ("database", self._database)),
+            (_SET, ("offers", str(self._offers))),
+        ]
+        if self.doubt_ends is not None:
+            statements.append((_SET, ("doubt", str(self.doubt_ends))))
+        return statements
+
+    def count(self, offers: int) -> list[Statement]:
+        """Count signatures on offers; the statements belong into the commit that stores them."""
+        self._offers += offers
+        return [(_SET, ("offers", str(self._offers)))]
+
+    def note(self, doubt_ends: int | None) -> list[Statement]:
+        """Take what a channel has learned of the doubt: when it ends, or that it has ended."""
+        if self.doubt_ends is None or doubt_ends == self.doubt_ends:
+            return []
+        self.doubt_ends = doubt_ends
+        if doubt_ends is None:
+            return [("DELETE FROM setting WHERE key=?", ("doubt",))]
+        return [(_SET, ("doubt", str(doubt_ends)))]
+
+    def _read(self) -> Marker | None:
+        """The file's content; None where there is none that can be used."""
+        try:
+            with self.path.open("rb") as file:
+                record: Any = bounded_json.parse(file.read(MARKER_BYTES_MAX))
+        except (OSError, NotJson):
+            return None
+        match record:
+            case {"database": str(database), "offers": int(offers)} if type(offers) is int:
+                return Marker(database=database, offers=offers)
+            case _:
+                return None
+
+    def mark(self) -> None:
+        """Write the count to the file, after the commit and before the signatures leave.
+
+        Raises `LedgerUnusable`: what cannot be noted must not be said.
+        """
+        text = json.dumps({"database": self._database, "offers": self._offers}) + "\n"
+        draft = self.path.with_name(self.path.name + ".draft")
+        try:
+            _write_durably(draft, text)
+            draft.replace(self.path)
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise LedgerUnusable(
+                f"{self.path} cannot be written ({error.strerror})",
+                remedy="free space or repair the disk, then start again: nothing was sent",
+            ) from error
+
+
+def _write_durably(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a new name durable; a file's own fsync does not cover its folder's entry."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""What the confirmed chain and the clock do to a channel: offers end, and waiting things go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .closing import close_if_quiet, drop_dead_close
+from .connecting import reestablish
+from .events import Effect, Elapsed, ObservedChannel, Send, Step, SubmitClose
+from .refusals import stale_view
+from .state import (
+    ACT_AGAIN_SECONDS,
+    DOUBT_UNKNOWN,
+    OFFER_SECONDS_MAX,
+    TALKING,
+    ChainStatus,
+    ChainView,
+    Channel,
+    Moment,
+)
+from .withdrawing import end_withdrawals, push_withdrawals
+
+
+def observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> Step:
+    """Take in what a confirmed block says; an older block than the last one says nothing."""
+    if state.chain is not None and event.view.block < state.chain.block:
+        return Step(state=state)
+    seen = replace(state, chain=event.view)
+    calmer = _less_doubtful(seen, event.view)
+    return _go_on(calmer, moment, is_free=calmer is not seen and calmer.doubt_ends is None)
+
+
+def _less_doubtful(state: Channel, view: ChainView) -> Channel:
+    """End the doubt of a party that may have forgotten an offer, once all such offers are dead.
+
+    The first block that is confirmed since it began sets when that is: no offer lives longer
+    (rule 5). What was stored of the chain before does not count.
+    """
+    if state.doubt_ends is None:
+        return state
+    if state.doubt_ends == DOUBT_UNKNOWN:
+        return replace(state, doubt_ends=view.timestamp + OFFER_SECONDS_MAX)
+    return replace(state, doubt_ends=None) if view.timestamp > state.doubt_ends else state
+
+
+def elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
+    """End what has ended, and do again what had no effect so far."""
+    return _go_on(state, moment, is_free=False)
+
+
+def _go_on(state: Channel, moment: Moment, *, is_free: bool) -> Step:
+    """Let offers end and waiting things go on; `is_free`: a doubt has just ended."""
+    state, told = end_withdrawals(state)
+    effects: list[Effect] = [*told]
+    thawed = drop_dead_close(state)
+    if is_free or thawed is not state:
+        closing = close_if_quiet(thawed, moment)
+        state = closing.state
+        effects.extend(closing.effects)
+    state, pushed = push_withdrawals(state, moment)
+    effects.extend(pushed)
+    close = state.close
+    if (
+        close is not None
+        and close.theirs is not None
+        and state.chain is not None
+        and state.chain.status is not ChainStatus.CLOSED
+        and close.submitted_at + ACT_AGAIN_SECONDS <= moment.head_timestamp <= close.terms.expires
+    ):
+        close = replace(close, submitted_at=moment.head_timestamp)
+        state = replace(state, close=close)
+        effects.append(SubmitClose(close=close))
+    if (
+        state.refusing
+        and not state.asked_again
+        and state.phase in TALKING
+        and stale_view(state, moment) is None
+    ):
+        state = replace(state, asked_again=True)
+        effects.append(Send(message=reestablish(state)))
+    return Step(state=state, effects=tuple(effects))

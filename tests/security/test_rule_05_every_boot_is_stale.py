@@ -1,0 +1,91 @@
+"""Rule 5: every boot is stale, and a database that was restored may have forgotten offers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farthing.channels.events import (
+    AskedPay,
+    AskedWithdraw,
+    ObservedChannel,
+    Received,
+    RecognisedOwn,
+    RecogniseOwn,
+)
+from farthing.channels.messages import Reestablish, SignedTotal, WithdrawalOffer
+from farthing.channels.refusals import NotNow
+from farthing.channels.state import OFFER_SECONDS_MAX, Link
+from farthing.channels.terms import Side
+from farthing.channels.transition import step
+
+from ..nodes import Node
+from ..people import ALICE, CHANNEL, NOW, channel, lane, moment, payment, view, voucher
+from .attacks import alice_at, queued, refused, update
+
+RESTORED: dict[str, Any] = {"link": Link.GREETING, "fresh_boot": True}
+"""A wallet from a backup that holds none of its own payments, and has just connected."""
+
+
+def test_a_restored_payer_signs_nothing_before_the_peer_has_shown_its_vouchers() -> None:
+    with pytest.raises(NotNow):  # it would sign another first payment under its first number
+        step(channel(**RESTORED), AskedPay(payments=(payment(5),)), moment())
+
+
+def test_a_restored_payer_goes_on_from_the_newest_voucher_that_the_peer_shows() -> None:
+    newest = voucher(Side.A, lane(5, 7))
+    shown = SignedTotal(
+        total=newest.total, conditions=newest.conditions, signature=newest.signature
+    )
+    message = Reestablish(channel=CHANNEL, sent=None, received=shown)
+    asked = step(channel(**RESTORED), Received(message=message), moment())
+    assert [type(effect) for effect in asked.effects] == [RecogniseOwn]
+    restored = step(asked.state, RecognisedOwn(voucher=newest), moment()).state
+    assert restored.stopped is None
+    assert restored.sent.promised == newest.total
+
+
+# -- a database that was restored ----------------------------------------------------------------
+
+ENDS = NOW + OFFER_SECONDS_MAX
+
+
+def test_a_party_that_may_have_forgotten_an_offer_accepts_and_signs_nothing() -> None:
+    state = channel(doubt_ends=ENDS)
+    assert refused(step(state, Received(message=update(5)), moment()).effects) == "not-now"
+    with pytest.raises(NotNow):
+        step(state, AskedPay(payments=(payment(),)), moment())
+
+
+def test_the_doubt_lasts_until_a_confirmed_block_after_the_longest_offer_is_dead() -> None:
+    late = moment(ENDS + 50)
+    state = channel(doubt_ends=ENDS)
+    state = step(state, ObservedChannel(view=view(timestamp=ENDS, block=101)), late).state
+    assert state.doubt_ends == ENDS
+    over = ObservedChannel(view=view(timestamp=ENDS + 1, block=102))
+    assert step(state, over, late).state.doubt_ends is None
+
+
+async def test_a_backup_that_forgot_a_signed_offer_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "alice.sqlite"
+    with alice_at(tmp_path) as (node, _):
+        await node.driver.flush()
+    backup = path.read_bytes()
+    with alice_at(tmp_path) as (node, wire):
+        assert not node.driver.in_doubt
+        node.driver.feed(CHANNEL, AskedWithdraw(amount_ucent=5))
+        await node.driver.flush()
+        assert isinstance(queued(wire)[-1], WithdrawalOffer)
+    path.write_bytes(backup)
+    restored = Node(path, ALICE)
+    assert restored.driver.in_doubt
+    assert restored.state().doubt_ends is not None
+    restored.ledger.close()
+
+
+async def test_a_new_database_in_the_place_of_a_lost_one_is_noticed(tmp_path: Path) -> None:
+    with alice_at(tmp_path) as (node, _):
+        await node.driver.flush()
+    (tmp_path / "alice.sqlite").unlink()
+    with alice_at(tmp_path) as (node, _):
+        assert node.state().doubt_ends is not None

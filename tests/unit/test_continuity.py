@@ -1,0 +1,183 @@
+"""A database that was restored is noticed by a count that is kept beside it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from farthing.channels.client.continuity import Continuity
+from farthing.channels.client.ledger import Ledger, LedgerUnusable
+from farthing.channels.events import AskedWithdraw, ObservedChannel
+from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, Link, Phase
+from farthing.channels.terms import Side
+
+from ..nodes import Node
+from ..people import ALICE, NOW, terms, view
+
+
+def opened(path: Path) -> Continuity:
+    ledger = Ledger(path)
+    try:
+        return Continuity(ledger)
+    finally:
+        ledger.close()
+
+
+def signed(path: Path, offers: int = 1) -> None:
+    """Sign offers in a database, as the driver does."""
+    ledger = Ledger(path)
+    continuity = Continuity(ledger)
+    ledger.commit((), (), continuity.count(offers))
+    continuity.mark()
+    ledger.close()
+
+
+def restore(backup: Path, path: Path) -> None:
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).unlink(missing_ok=True)
+    shutil.copy(backup, path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def test_a_new_database_and_one_opened_again_are_in_no_doubt(path: Path) -> None:
+    assert opened(path).doubt_ends is None
+    assert opened(path).doubt_ends is None
+    signed(path)
+    assert opened(path).doubt_ends is None
+    assert (opened(path).path.stat().st_mode & 0o777) == 0o600
+
+
+def test_a_backup_from_before_an_offer_is_in_doubt_until_the_doubt_is_over(
+    path: Path, tmp_path: Path
+) -> None:
+    opened(path)
+    backup = tmp_path / "backup"
+    shutil.copy(path, backup)
+    signed(path)
+    restore(backup, path)
+    assert opened(path).doubt_ends == DOUBT_UNKNOWN
+    assert opened(path).doubt_ends == DOUBT_UNKNOWN  # and at each start until it has ended
+    ledger = Ledger(path)
+    continuity = Continuity(ledger)
+    ledger.commit((), (), continuity.note(NOW))
+    ledger.close()
+    assert opened(path).doubt_ends == NOW
+    ledger = Ledger(path)
+    continuity = Continuity(ledger)
+    ledger.commit((), (), continuity.note(None))
+    ledger.close()
+    assert opened(path).doubt_ends is None
+
+
+def test_a_backup_from_after_the_last_offer_is_in_no_doubt(path: Path, tmp_path: Path) -> None:
+    signed(path)
+    backup = tmp_path / "backup"
+    shutil.copy(path, backup)
+    restore(backup, path)
+    assert opened(path).doubt_ends is None
+
+
+def test_a_crash_between_commit_and_file_is_no_doubt(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.commit((), (), Continuity(ledger).count(1))
+    ledger.close()
+    assert opened(path).doubt_ends is None
+
+
+def test_a_deleted_database_is_in_doubt(path: Path) -> None:
+    opened(path)
+    path.unlink()
+    assert opened(path).doubt_ends == DOUBT_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"database": 1, "offers": 0}', '{"database": "x", "offers": true}']
+)
+def test_a_file_that_is_gone_or_damaged_is_a_doubt(path: Path, text: str) -> None:
+    marker = opened(path).path
+    if text:
+        marker.write_text(text)
+    else:
+        marker.unlink()
+    assert opened(path).doubt_ends == DOUBT_UNKNOWN
+    assert json.loads(marker.read_text())["offers"] == 0
+
+
+def test_another_database_s_file_is_a_doubt(path: Path, tmp_path: Path) -> None:
+    other = opened(tmp_path / "other.sqlite").path
+    opened(path)
+    shutil.copy(other, path.with_name(path.name + ".continuity"))
+    assert opened(path).doubt_ends == DOUBT_UNKNOWN
+
+
+def test_a_count_that_cannot_be_noted_is_not_said(path: Path) -> None:
+    continuity = opened(path)
+    continuity.path.unlink()
+    continuity.path.mkdir()
+    with pytest.raises(LedgerUnusable, match="nothing was sent"):
+        continuity.mark()
+
+
+def test_nothing_is_noted_where_there_is_no_doubt(path: Path) -> None:
+    assert opened(path).note(NOW) == []
+
+
+async def test_a_driver_holds_its_channels_in_doubt_until_the_longest_offer_is_dead(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "alice.sqlite"
+    first = Node(path, ALICE)
+    channel = first.hold()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.driver.run)
+        await first.driver.wait_durable()
+        nursery.cancel_scope.cancel()
+    first.ledger.close()
+    path.with_name(path.name + ".continuity").unlink()
+
+    again = Node(path, ALICE)
+    assert again.driver.in_doubt
+    assert again.driver.get(channel).phase is Phase.RESTORED
+    other = terms(sequence=2)
+    fresh = again.hold(other)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(again.driver.run)
+        for one in (channel, fresh):
+            again.driver.feed(one, ObservedChannel(view=view(block=101, timestamp=NOW)))
+        assert again.driver.get(fresh).phase is Phase.RESTORED
+        end = NOW + OFFER_SECONDS_MAX
+        for one in (channel, fresh):
+            again.driver.feed(one, ObservedChannel(view=view(block=102, timestamp=end + 1)))
+        in_doubt: bool = again.driver.in_doubt
+        assert not in_doubt
+        assert again.driver.get(channel).phase is Phase.DOWN
+        await again.driver.wait_durable()
+        nursery.cancel_scope.cancel()
+    again.ledger.close()
+    assert opened(path).doubt_ends is None
+
+
+async def test_a_signed_offer_is_counted_before_it_leaves(tmp_path: Path) -> None:
+    alice = Node(tmp_path / "alice.sqlite", ALICE)
+    channel = alice.hold()
+    alice.driver.channels[channel] = replace(alice.driver.get(channel), link=Link.LIVE)
+    counted: list[int] = []
+
+    def look() -> None:
+        """What the file says after the commit, when nothing has been sent yet."""
+        marker = (tmp_path / "alice.sqlite.continuity").read_text()
+        counted.append(json.loads(marker)["offers"])
+
+    alice.driver.feed(channel, AskedWithdraw(amount_ucent=1))
+    alice.driver.store((), then=look)
+    await alice.driver.flush()
+    assert counted == [1]
+    assert alice.driver.get(channel).withdrawals[Side.A] is not None
+    alice.ledger.close()

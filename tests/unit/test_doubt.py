@@ -1,0 +1,123 @@
+"""A party that may have forgotten what it signed accepts nothing until all of that is dead."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from farthing.channels.events import (
+    AskedClose,
+    AskedPay,
+    AskedWithdraw,
+    Elapsed,
+    Event,
+    ObservedChannel,
+    Received,
+    Send,
+    Step,
+)
+from farthing.channels.messages import (
+    CloseRequest,
+    Error,
+    Reestablish,
+    Update,
+    WithdrawalOffer,
+)
+from farthing.channels.refusals import NotNow
+from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, Channel, Link, Phase
+from farthing.channels.terms import Side
+from farthing.channels.transition import step
+
+from ..people import CHANNEL, NOW, TERMS, channel, lane, moment, payment, view, voucher
+
+ENDS = NOW + OFFER_SECONDS_MAX
+SHOWN = Received(message=Reestablish(channel=CHANNEL, sent=None, received=None))
+
+
+def seen(state: Channel, timestamp: int, block: int = 101) -> Step:
+    return step(
+        state, ObservedChannel(view=view(block=block, timestamp=timestamp)), moment(timestamp)
+    )
+
+
+def test_the_first_confirmed_block_sets_the_end_and_a_later_one_than_that_ends_it() -> None:
+    state = channel(doubt_ends=DOUBT_UNKNOWN)
+    assert state.phase is Phase.RESTORED
+    first = seen(state, NOW).state
+    assert (first.doubt_ends, first.phase) == (ENDS, Phase.RESTORED)
+    assert seen(first, ENDS).state.phase is Phase.RESTORED
+    over = seen(first, ENDS + 1).state
+    assert (over.doubt_ends, over.phase) == (None, Phase.LIVE)
+
+
+def test_before_the_chain_was_seen_the_end_is_not_known() -> None:
+    state = channel(doubt_ends=DOUBT_UNKNOWN, chain=None)
+    assert state.phase is Phase.UNCONFIRMED
+    assert state.waits_for_chain
+
+
+def test_what_was_stored_of_the_chain_does_not_set_the_end() -> None:
+    old = channel(doubt_ends=DOUBT_UNKNOWN, chain=view(timestamp=NOW - 10_000))
+    waiting = step(old, Elapsed(), moment()).state
+    assert waiting.doubt_ends == DOUBT_UNKNOWN
+    assert seen(waiting, NOW).state.doubt_ends == ENDS
+
+
+ASKED: list[Event] = [
+    AskedPay(payments=(payment(),)),
+    AskedClose(),
+    AskedWithdraw(amount_ucent=1),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda event: type(event).__name__)
+def test_nothing_is_signed_in_doubt(asked: Event) -> None:
+    with pytest.raises(NotNow, match="restored"):
+        step(channel(doubt_ends=ENDS), asked, moment())
+
+
+OFFERED: list[Any] = [
+    Update(
+        channel=CHANNEL,
+        first_nonce=1,
+        signature=voucher(Side.B, lane(1)).signature,
+        payments=(payment(1, number=1),),
+    ),
+    CloseRequest(channel=CHANNEL),
+    WithdrawalOffer(
+        channel=CHANNEL,
+        account=TERMS.account_b,
+        total_ucent=1,
+        expires=NOW + 1,
+        signature=bytes(65),
+    ),
+]
+
+
+@pytest.mark.parametrize("message", OFFERED, ids=lambda message: type(message).__name__)
+def test_nothing_is_accepted_in_doubt(message: Any) -> None:
+    result = step(channel(doubt_ends=ENDS), Received(message=message), moment())
+    (effect,) = result.effects
+    assert isinstance(effect, Send)
+    assert isinstance(effect.message, Error)
+    assert effect.message.code == "not-now"
+    assert replace(result.state, refusing=False) == channel(doubt_ends=ENDS)
+
+
+def test_vouchers_are_shown_in_doubt_and_what_was_refused_is_asked_for_after_it() -> None:
+    state = step(channel(doubt_ends=ENDS, link=Link.GREETING), SHOWN, moment()).state
+    assert state.link is Link.LIVE
+    refused = step(state, Received(message=OFFERED[0]), moment()).state
+    assert refused.refusing
+    result = seen(refused, ENDS + 1)
+    assert [type(effect.message) for effect in result.effects if isinstance(effect, Send)] == [
+        Reestablish
+    ]
+
+
+def test_a_wish_to_close_waits_for_the_end_of_doubt() -> None:
+    state = channel(doubt_ends=ENDS, we_want_close=True, link=Link.GREETING)
+    quiet = step(state, SHOWN, moment())
+    assert quiet.effects == ()
+    result = seen(quiet.state, ENDS + 1)
+    assert result.effects == (Send(message=CloseRequest(channel=CHANNEL)),)
