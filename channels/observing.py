@@ -30,12 +30,14 @@ def observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> 
 def _less_doubtful(state: Channel, moment: Moment) -> Channel:
     """End the doubt of a party that may have forgotten an offer, once all such offers are dead.
 
-    The first confirmed head that it sees sets when that is: no offer lives longer (rule 5).
+    The first confirmed head that it sees sets when that is: no offer lives longer (rule 5). That
+    head may lag behind the one by which the offer was signed, so a clock that is ahead of it counts.
     """
     if state.doubt_ends is None or moment.head_timestamp == 0:
         return state
     if state.doubt_ends == DOUBT_UNKNOWN:
-        return replace(state, doubt_ends=moment.head_timestamp + OFFER_SECONDS_MAX)
+        begins = max(moment.head_timestamp, moment.now)
+        return replace(state, doubt_ends=begins + OFFER_SECONDS_MAX)
     return replace(state, doubt_ends=None) if moment.head_timestamp > state.doubt_ends else state
 
 

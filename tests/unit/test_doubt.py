@@ -72,6 +72,11 @@ def test_the_end_is_not_set_before_a_confirmed_head_was_seen() -> None:
     assert step(waiting, Elapsed(), moment()).state.doubt_ends == ENDS
 
 
+def test_a_head_that_lags_does_not_shorten_it() -> None:
+    lagging = replace(moment(), head_timestamp=NOW - 100)  # an offer may be as young as now
+    assert step(channel(doubt_ends=DOUBT_UNKNOWN), Elapsed(), lagging).state.doubt_ends == ENDS
+
+
 def test_the_wall_clock_does_not_end_it() -> None:
     late = replace(moment(ENDS + 50), head_timestamp=ENDS, head_seen=ENDS + 50)
     assert step(channel(doubt_ends=ENDS), Elapsed(), late).state.doubt_ends == ENDS
@@ -135,3 +140,9 @@ def test_a_wish_to_close_waits_for_the_end_of_doubt() -> None:
     assert quiet.effects == ()
     result = seen(quiet.state, ENDS + 1)
     assert result.effects == (Send(message=CloseRequest(channel=CHANNEL)),)
+
+
+def test_a_payment_that_is_resent_in_doubt_is_refused_once() -> None:
+    first = step(channel(doubt_ends=ENDS), Received(message=OFFERED[0]), moment())
+    again = step(first.state, Received(message=OFFERED[0]), moment())
+    assert (len(first.effects), again) == (1, Step(state=first.state))
