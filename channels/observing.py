@@ -31,7 +31,7 @@ def _less_doubtful(state: Channel, moment: Moment) -> Channel:
     """End the doubt of a party that may have forgotten an offer, once all such offers are dead.
 
     The first confirmed head that it sees sets when that is: no offer lives longer (rule 5). That
-    head may lag behind the one by which the offer was signed, so a clock that is ahead of it counts.
+    head may lag behind the one by which an offer was signed: a clock that is ahead of it counts.
     """
     if state.doubt_ends is None or moment.head_timestamp == 0:
         return state
