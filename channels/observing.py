@@ -14,7 +14,6 @@ from .state import (
     OFFER_SECONDS_MAX,
     TALKING,
     ChainStatus,
-    ChainView,
     Channel,
     Moment,
 )
@@ -25,35 +24,29 @@ def observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> 
     """Take in what a confirmed block says; an older block than the last one says nothing."""
     if state.chain is not None and event.view.block < state.chain.block:
         return Step(state=state)
-    seen = replace(state, chain=event.view)
-    calmer = _less_doubtful(seen, event.view)
-    return _go_on(calmer, moment, is_free=calmer is not seen and calmer.doubt_ends is None)
+    return elapsed(replace(state, chain=event.view), Elapsed(), moment)
 
 
-def _less_doubtful(state: Channel, view: ChainView) -> Channel:
+def _less_doubtful(state: Channel, moment: Moment) -> Channel:
     """End the doubt of a party that may have forgotten an offer, once all such offers are dead.
 
-    The first block that is confirmed since it began sets when that is: no offer lives longer
-    (rule 5). What was stored of the chain before does not count.
+    The first confirmed head that it sees sets when that is: no offer lives longer (rule 5). That
+    head may lag behind the one by which an offer was signed: a clock that is ahead of it counts.
     """
-    if state.doubt_ends is None:
+    if state.doubt_ends is None or moment.head_timestamp == 0:
         return state
     if state.doubt_ends == DOUBT_UNKNOWN:
-        return replace(state, doubt_ends=view.timestamp + OFFER_SECONDS_MAX)
-    return replace(state, doubt_ends=None) if view.timestamp > state.doubt_ends else state
+        begins = max(moment.head_timestamp, moment.now)
+        return replace(state, doubt_ends=begins + OFFER_SECONDS_MAX)
+    return replace(state, doubt_ends=None) if moment.head_timestamp > state.doubt_ends else state
 
 
 def elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
     """End what has ended, and do again what had no effect so far."""
-    return _go_on(state, moment, is_free=False)
-
-
-def _go_on(state: Channel, moment: Moment, *, is_free: bool) -> Step:
-    """Let offers end and waiting things go on; `is_free`: a doubt has just ended."""
     state, told = end_withdrawals(state)
     effects: list[Effect] = [*told]
-    thawed = drop_dead_close(state)
-    if is_free or thawed is not state:
+    thawed = drop_dead_close(_less_doubtful(state, moment))
+    if thawed is not state:
         closing = close_if_quiet(thawed, moment)
         state = closing.state
         effects.extend(closing.effects)

@@ -245,10 +245,14 @@ class Channel:
         return Phase.LIVE
 
     @property
-    def waits_for_chain(self) -> bool:
-        """Whether each confirmed block matters, and not only one that changes the channel."""
-        offers = (self.close, *self.withdrawals)
-        return self.doubt_ends is not None or any(offer is not None for offer in offers)
+    def has_offers(self) -> bool:
+        """Whether an offer of ours is out: each confirmed block may end it, and not only news."""
+        return any(offer is not None for offer in (self.close, *self.withdrawals))
+
+    @property
+    def waits_for_time(self) -> bool:
+        """Whether the mere passing of chain time changes something, without news of the channel."""
+        return self.refusing or self.has_offers or self.doubt_ends is not None
 
     def withdrawn_ucent(self, side: Side) -> int:
         """What a party has taken out, in µ¢: on-chain, or by an offer that may yet be (rule 3)."""

@@ -113,13 +113,18 @@ def step(state: Channel, event: Event, moment: Moment) -> Step:
     if state.phase not in phases:
         refusal = NotNow(state.phase, _ASKED.get(type(subject), type(subject).__name__))
         if isinstance(subject, Update):
-            return refuse(state, refusal)
+            return Step(state=state) if _is_told(state) else refuse(state, refusal)
         if isinstance(event, Received):
             return say(state, refusal)
         raise refusal
     result = handler(state, subject, moment)
     result.state.check_invariants()
     return result
+
+
+def _is_told(state: Channel) -> bool:
+    """Whether the peer was told that we take no payment now, and was not asked for any since."""
+    return state.refusing and not state.asked_again
 
 
 # -- paying -------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def on_withdrawal_verified(state: Channel, event: WithdrawalVerified, moment: Mo
     side = event.terms.side
     pending = state.withdrawals[side]
     if side is state.side:
-        if pending is None or pending.terms != event.terms:
+        if pending is None or pending.ours is None or pending.terms != event.terms:
             raise NotNow(state.phase, "a verification of another withdrawal than the one offered")
         both = replace(pending, theirs=event.signature, acted_at=moment.head_timestamp)
         return Step(state=_with(state, side, both), effects=(SubmitWithdrawal(withdrawal=both),))

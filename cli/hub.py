@@ -30,7 +30,7 @@ PASSWORD_BYTES = 24
 
 CHANNEL_COLUMNS = (
     *("phase", "rewarded_ucent", "acknowledged_nonce", "unacknowledged", "received_ucent"),
-    *("settled_ucent", "available_ucent", "account", "channel"),
+    *("settled_ucent", "withdrawn_ucent", "available_ucent", "account", "channel"),
 )
 REQUEST_COLUMNS = (
     *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),

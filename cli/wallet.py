@@ -24,10 +24,11 @@ from .wallet_folder import ask, folder_option, look, password_option, read_passw
 CHANNEL_COLUMNS = (
     *("phase", "balance_ucent", "received_ucent", "received_payments", "settled_received_ucent"),
     *("sent_ucent", "sent_payments", "acknowledged_payments", "settled_sent_ucent"),
+    "withdrawn_ucent",
     *("sequence", "challenge_seconds", "challenge_blocks", "deadline_seconds", "deadline_block"),
     *("stopped", "channel"),
 )
-CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:9], "channel")
+CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:10], "channel")
 
 
 @click.group(epilog="Example: farthing wallet balance --folder alice")

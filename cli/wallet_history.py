@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..channels.client.control import NotRunning
 from ..channels.client.folder import Folder
 from ..channels.ids import channel_from_hex
 from .output import Form, emit_rows, reports_errors, rows_options
-from .wallet_folder import folder_option
+from .wallet_folder import ask, folder_option
 
 DIRECTIONS = ("received", "sent")
 SHOWN_DEFAULT = 20
@@ -52,6 +54,8 @@ def history(
     from ..channels.client.history import COLUMNS, Direction  # noqa: PLC0415 - not for --help
     from ..channels.client.offline import read_folder  # noqa: PLC0415 - as above
 
+    with suppress(NotRunning):
+        ask(folder, "wait_durable", {})  # so that what a command was just told is in what is read
     only = None if channel is None else channel_from_hex(channel)
     way = None if direction is None else Direction(direction)
     limit = SHOWN_DEFAULT if last is None and form is Form.TABLE else last

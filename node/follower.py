@@ -216,7 +216,7 @@ class Follower:
         for channel, view in news.views.items():
             driver.feed(channel, ObservedChannel(view=view))
         for channel in driver.channels.keys() - news.views.keys():
-            if driver.channels[channel].refusing:
+            if driver.channels[channel].waits_for_time:
                 driver.feed(channel, Elapsed())
         for one in new:
             on_opened(driver.channels[one.channel])
@@ -224,6 +224,8 @@ class Follower:
 
 def _is_restless(channel: Channel) -> bool:
     """Whether a channel has something pending on the chain, or was never read."""
-    if channel.chain is None or channel.waits_for_chain:
+    if channel.chain is None:
         return True
-    return channel.chain.status in (ChainStatus.NEVER, ChainStatus.CLOSING)
+    if channel.chain.status is ChainStatus.OPEN:
+        return channel.has_offers
+    return channel.chain.status is not ChainStatus.CLOSED

@@ -24,7 +24,7 @@ from farthing.channels.messages import WithdrawalOffer
 from farthing.channels.senml import Record
 from farthing.channels.state import Channel
 
-PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing
+PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing; or a folder's own
 
 
 def die() -> None:
@@ -90,7 +90,9 @@ STATE: set[str] = set()
 
 
 async def withdraw(folder: Path, amount_ucent: int) -> None:
-    async with open_wallet(folder, PASSWORD) as wallet:
+    own = folder / "password"
+    password = own.read_text().strip() if own.exists() else PASSWORD
+    async with open_wallet(folder, password) as wallet:
         await wallet.join()
         record = Record(name="p/flow", time=Decimal(int(time.time())), value=Decimal(1), unit="l/s")
         await wallet.wait_outcome(await wallet.submit([record]))

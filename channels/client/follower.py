@@ -136,19 +136,13 @@ class Follower:
         for channel_id, view in views.items():
             self.observe(driver, driver.get(channel_id), view)
         for channel in list(driver.channels.values()):
-            if channel.refusing or channel.waits_for_chain:
+            if channel.waits_for_time:
                 driver.feed(channel.id, Elapsed())
 
     async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
         views: dict[ChannelId, ChainView] = {}
         for channel in list(channels):
-            # One that is closed tells no news, but while it waits for a block it must see this one
-            # and not go by the one of its end.
-            if (
-                channel.chain is None
-                or channel.chain.status is not ChainStatus.CLOSED
-                or channel.waits_for_chain
-            ):
+            if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED:
                 views[channel.id] = await self.chain.channel_state(channel.id, head)
         self.funds = Funds(
             block=head.block,
@@ -160,7 +154,7 @@ class Follower:
     def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
         """Feed what was read, unless it only repeats what is known: a commit costs flash life."""
         known = channel.chain
-        if known is not None and not channel.waits_for_chain and _same(known, view):
+        if known is not None and not channel.has_offers and _same(known, view):
             return
         driver.feed(channel.id, ObservedChannel(view=view))
         if known is not None and known.status is not view.status:

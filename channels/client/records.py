@@ -27,6 +27,9 @@ from ..state import (
 from ..terms import Side, Terms
 from ..voucher import LaneTotal, Voucher
 
+_NONE: list[dict[str, Any] | None] = [None, None]
+"""No withdrawal of either account: what a record says that was written before there were any."""
+
 UnacknowledgedReader = Callable[[ChannelId, int], tuple[LaneTotal, ...]]
 
 
@@ -76,7 +79,7 @@ def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedRe
         ),
         we_want_close=record["we_want_close"],
         close=_close(record["close"]),
-        withdrawals=_withdrawals(record["withdrawals"]),
+        withdrawals=_withdrawals(record.get("withdrawals", _NONE)),
         stopped=record["stopped"],
     )
 

@@ -35,6 +35,7 @@ class Service:
             "balance": self._balance,
             "channels": self._channels,
             "requests": self._requests,
+            "wait_durable": self._wait_durable,
             "join": _sure(self._join),
             "submit": self._submit,
             "outcome": self._outcome,
@@ -61,6 +62,11 @@ class Service:
 
     async def _requests(self, _: Params) -> list[dict[str, Any]]:
         return [request_record(ask) for ask in self._wallet.requests()]
+
+    async def _wait_durable(self, _: Params) -> dict[str, Any]:
+        """For a command that then reads the folder itself."""
+        await self._wallet.wait_durable()
+        return {}
 
     async def _join(self, params: Params) -> dict[str, Any]:
         channel = await self._wallet.join(timeout_seconds=_seconds(params))

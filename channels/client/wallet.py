@@ -415,6 +415,10 @@ class Wallet:
         text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
         self._notices.tell("doubt-over", text)
 
+    async def wait_durable(self) -> None:
+        """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
+        await self._driver.wait_durable()
+
     async def flush(self) -> None:
         """Make durable what is left, at the end."""
         await self._driver.flush()

@@ -11,7 +11,9 @@ from farthing.channels.client.blocking import Wallet, WalletStopped
 from farthing.channels.client.folder import FolderUnusable, WalletInUse
 from farthing.channels.client.ledger import LedgerUnusable
 from farthing.channels.client.results import TookTooLong
+from farthing.channels.client.taking_out import NothingToClaim
 from farthing.channels.messages import SubmitReadings
+from farthing.channels.refusals import InsufficientBalance
 from farthing.channels.state import ChainStatus
 from farthing.channels.units import AmountOutOfRange
 
@@ -64,6 +66,24 @@ def test_a_device_earns_and_pays_without_an_event_loop(town: SmallCity) -> None:
         assert wallet.close(timeout_seconds=10) == channel
         assert town.chain.view(channel).status is ChainStatus.CLOSED
         assert wallet.channels()[0].id == channel
+
+
+def test_a_device_takes_its_money_out_without_an_event_loop(town: SmallCity) -> None:
+    with wallet_of(town) as wallet:
+        channel = wallet.join(timeout_seconds=10)
+        wallet.wait_outcome(wallet.submit([reading()]), timeout_seconds=10)
+        next(wallet.receive(from_start=True, timeout_seconds=10))
+        done = wallet.withdraw(5_000, timeout_seconds=10)
+        assert (done.channel, done.total_ucent) == (channel, 5_000)
+        assert town.chain.tokens == {wallet.account: 5_000}
+        with pytest.raises(InsufficientBalance):
+            wallet.withdraw(PRICE_UCENT, channel)
+        with pytest.raises(NothingToClaim):
+            wallet.claim(timeout_seconds=10)
+        town.chain.refused_payouts[wallet.account] = 300
+        town.chain.mine()
+        assert wallet.claim(timeout_seconds=10) == 300
+        assert town.chain.tokens == {wallet.account: 5_300}
 
 
 def test_receiving_ends_when_nothing_comes(town: SmallCity) -> None:

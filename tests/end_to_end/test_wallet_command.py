@@ -210,6 +210,26 @@ async def test_channels_are_closed_from_the_command_line(running: Running) -> No
     assert (await running.json("finish-close"))["status"] == "closed"
 
 
+async def test_money_is_taken_out_from_the_command_line(running: Running) -> None:
+    await running.json("join", "--timeout", "10")
+    await running.json("submit", "--name", "flow", "--value", "1", "--wait", "10")
+    await until(running.wallet, lambda: running.wallet.balance().in_channel_ucent > 0)
+    taken = await running.json("withdraw", "0.0025c", "--timeout", "10")
+    assert (taken["amount_ucent"], taken["total_ucent"]) == (2_500, 2_500)
+    assert (await running.json("balance"))["in_channel_ucent"] == PRICE_UCENT - 2_500
+    assert (await running.run("claim", "--json", code=1)).record["error"]["code"] == (
+        "nothing-to-claim"
+    )
+    running.city.chain.refused_payouts[ALICE.address] = 700
+    running.city.chain.mine()
+    claimed = await running.json("claim", "--timeout", "10")
+    assert claimed == {"account": address_to_hex(ALICE.address), "claimed_ucent": 700}
+    running.city.chain.refused_payouts[ALICE.address] = 50
+    running.city.chain.mine()
+    assert "claimed_ucent  50" in (await running.run("claim")).output
+    assert (await running.json("balance"))["token_ucent"] == 2_500 + 750
+
+
 async def test_a_close_that_nobody_answers_ends_with_2(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +271,13 @@ async def test_receipts_and_balance_are_there_with_and_without_a_running_wallet(
         ("pay", {"purpose": "x", "amount_ucent": 1.5}, "no whole number"),
         ("pay", {"purpose": "x", "amount_ucent": True}, "no whole number"),
         ("join", {"timeout_seconds": -1}, "'timeout_seconds'"),
+        ("withdraw", {}, "'amount_ucent' is missing"),
+        ("withdraw", {"amount_ucent": "1"}, "no whole number"),
+        ("withdraw", {"amount_ucent": True}, "no whole number"),
+        ("withdraw", {"amount_ucent": 1, "channel": 7}, "'channel' is missing or no text"),
+        ("withdraw", {"amount_ucent": 1, "channel": "0x00"}, "32 bytes"),
+        ("withdraw", {"amount_ucent": 1, "timeout_seconds": "1"}, "'timeout_seconds'"),
+        ("claim", {"timeout_seconds": float("inf")}, "'timeout_seconds'"),
         ("outcome", {"id": "0x00"}, "16 bytes"),
     ],
 )

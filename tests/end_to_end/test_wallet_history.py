@@ -12,6 +12,8 @@ from farthing.channels.client.control import serve_control
 from farthing.channels.client.history import COLUMNS
 from farthing.channels.client.service import Service
 from farthing.channels.client.wallet import Wallet
+from farthing.cli.wallet import CHANNEL_COLUMNS
+from farthing.cli.wallet_payments import REQUEST_COLUMNS
 
 from .small_city import PRICE_UCENT, SmallCity, earn, make_folder, until
 from .test_wallet_command import Running, run_now
@@ -31,12 +33,26 @@ async def busy(running: Running, wallet: Wallet) -> None:
     await running.json("pay", str(PARKING_UCENT), "--purpose", "parking", "--timeout", "10")
 
 
+async def same_in_every_form(running: Running) -> None:
+    """Channels and requests have the same values as a table, as JSON and as CSV."""
+    for what, columns in (("channels", CHANNEL_COLUMNS), ("requests", REQUEST_COLUMNS)):
+        records = await running.json(what)
+        written = list(csv.DictReader(io.StringIO((await running.run(what, "--csv")).output)))
+        assert [tuple(row) for row in written] == [columns] * len(records)
+        assert [row["channel"] for row in written] == [row["channel"] for row in records]
+        assert set(columns) <= set(records[0])
+        table = (await running.run(what)).output.splitlines()
+        assert len(table) == 1 + len(records)
+        assert records[0]["channel"] in table[1]
+
+
 async def test_history_is_the_same_beside_a_running_wallet_and_after_it(city: SmallCity) -> None:
     async with city.wallet() as wallet, trio.open_nursery() as nursery:
         await nursery.start(serve_control, wallet.folder.control_file, Service(wallet).methods())
         running = Running(city=city, wallet=wallet)
         await busy(running, wallet)
         online = await running.json("history")
+        await same_in_every_form(running)
         nursery.cancel_scope.cancel()
     assert amounts(online) == sorted(
         [
@@ -87,7 +103,6 @@ async def test_a_payment_is_pending_then_settled(
             ]
         await city.hub.cut()  # the hub hears again, and the wallet resends what it signed
         await until(wallet, lambda: not wallet.balance().sent_unacknowledged_ucent)
-        await wallet._driver.wait_durable()
         assert ("sent", 100, "acknowledged") in amounts(await running.json("history"))
         await running.json("close", "--timeout", "20")
         assert amounts(await running.json("history")) == [

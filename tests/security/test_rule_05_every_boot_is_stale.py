@@ -1,5 +1,6 @@
 """Rule 5: every boot is stale, and a database that was restored may have forgotten offers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from farthing.channels.events import (
     AskedPay,
     AskedWithdraw,
-    ObservedChannel,
+    Elapsed,
     Received,
     RecognisedOwn,
     RecogniseOwn,
@@ -20,7 +21,7 @@ from farthing.channels.terms import Side
 from farthing.channels.transition import step
 
 from ..nodes import Node
-from ..people import ALICE, CHANNEL, NOW, channel, lane, moment, payment, view, voucher
+from ..people import ALICE, CHANNEL, NOW, channel, lane, moment, payment, voucher
 from .attacks import alice_at, queued, refused, update
 
 RESTORED: dict[str, Any] = {"link": Link.GREETING, "fresh_boot": True}
@@ -58,12 +59,11 @@ def test_a_party_that_may_have_forgotten_an_offer_accepts_and_signs_nothing() ->
 
 
 def test_the_doubt_lasts_until_a_confirmed_block_after_the_longest_offer_is_dead() -> None:
-    late = moment(ENDS + 50)
-    state = channel(doubt_ends=ENDS)
-    state = step(state, ObservedChannel(view=view(timestamp=ENDS, block=101)), late).state
+    late = replace(moment(ENDS + 50), head_timestamp=ENDS)
+    state = step(channel(doubt_ends=ENDS), Elapsed(), late).state
     assert state.doubt_ends == ENDS
-    over = ObservedChannel(view=view(timestamp=ENDS + 1, block=102))
-    assert step(state, over, late).state.doubt_ends is None
+    over = replace(late, head_timestamp=ENDS + 1)
+    assert step(state, Elapsed(), over).state.doubt_ends is None
 
 
 async def test_a_backup_that_forgot_a_signed_offer_is_noticed(tmp_path: Path) -> None:

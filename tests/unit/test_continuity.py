@@ -15,7 +15,7 @@ from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, Link, Phas
 from farthing.channels.terms import Side
 
 from ..nodes import Node
-from ..people import ALICE, NOW, terms, view
+from ..people import ALICE, NOW, moment, terms, view
 
 
 def opened(path: Path) -> Continuity:
@@ -153,6 +153,7 @@ async def test_a_driver_holds_its_channels_in_doubt_until_the_longest_offer_is_d
             again.driver.feed(one, ObservedChannel(view=view(block=101, timestamp=NOW)))
         assert again.driver.get(fresh).phase is Phase.RESTORED
         end = NOW + OFFER_SECONDS_MAX
+        again.now = lambda: moment(end + 1)
         for one in (channel, fresh):
             again.driver.feed(one, ObservedChannel(view=view(block=102, timestamp=end + 1)))
         in_doubt: bool = again.driver.in_doubt

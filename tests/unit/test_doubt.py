@@ -24,7 +24,14 @@ from farthing.channels.messages import (
     WithdrawalOffer,
 )
 from farthing.channels.refusals import NotNow
-from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, Channel, Link, Phase
+from farthing.channels.state import (
+    DOUBT_UNKNOWN,
+    OFFER_SECONDS_MAX,
+    Channel,
+    Link,
+    Moment,
+    Phase,
+)
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
 
@@ -53,14 +60,26 @@ def test_the_first_confirmed_block_sets_the_end_and_a_later_one_than_that_ends_i
 def test_before_the_chain_was_seen_the_end_is_not_known() -> None:
     state = channel(doubt_ends=DOUBT_UNKNOWN, chain=None)
     assert state.phase is Phase.UNCONFIRMED
-    assert state.waits_for_chain
+    assert state.waits_for_time
+    assert not state.has_offers
 
 
-def test_what_was_stored_of_the_chain_does_not_set_the_end() -> None:
-    old = channel(doubt_ends=DOUBT_UNKNOWN, chain=view(timestamp=NOW - 10_000))
-    waiting = step(old, Elapsed(), moment()).state
+def test_the_end_is_not_set_before_a_confirmed_head_was_seen() -> None:
+    stored = channel(doubt_ends=DOUBT_UNKNOWN, chain=view(timestamp=NOW - 10_000))
+    nothing_seen = Moment(now=NOW, head_block=0, head_timestamp=0, head_seen=0)
+    waiting = step(stored, Elapsed(), nothing_seen).state
     assert waiting.doubt_ends == DOUBT_UNKNOWN
-    assert seen(waiting, NOW).state.doubt_ends == ENDS
+    assert step(waiting, Elapsed(), moment()).state.doubt_ends == ENDS
+
+
+def test_a_head_that_lags_does_not_shorten_it() -> None:
+    lagging = replace(moment(), head_timestamp=NOW - 100)  # an offer may be as young as now
+    assert step(channel(doubt_ends=DOUBT_UNKNOWN), Elapsed(), lagging).state.doubt_ends == ENDS
+
+
+def test_the_wall_clock_does_not_end_it() -> None:
+    late = replace(moment(ENDS + 50), head_timestamp=ENDS, head_seen=ENDS + 50)
+    assert step(channel(doubt_ends=ENDS), Elapsed(), late).state.doubt_ends == ENDS
 
 
 ASKED: list[Event] = [
@@ -121,3 +140,9 @@ def test_a_wish_to_close_waits_for_the_end_of_doubt() -> None:
     assert quiet.effects == ()
     result = seen(quiet.state, ENDS + 1)
     assert result.effects == (Send(message=CloseRequest(channel=CHANNEL)),)
+
+
+def test_a_payment_that_is_resent_in_doubt_is_refused_once() -> None:
+    first = step(channel(doubt_ends=ENDS), Received(message=OFFERED[0]), moment())
+    again = step(first.state, Received(message=OFFERED[0]), moment())
+    assert (len(first.effects), again) == (1, Step(state=first.state))
