@@ -104,6 +104,8 @@ class Verified:
 class Unverifiable:
     """The newest signature received does not verify: everything unverified is dropped."""
 
+    reason: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecognisedOwn:

@@ -13,7 +13,7 @@ from .state import OFFER_SECONDS_MAX, STALE_DIVISOR, Channel, Moment, Phase
 from .voucher import Payment
 
 _ADVICE: dict[Phase, str] = {
-    Phase.STOPPED: "look at the channel's reason for stopping before anything else",
+    Phase.STOPPED: "look at the reason for stopping; only a close without the peer is left",
     Phase.UNCONFIRMED: "wait until the chain confirms its opening",
     Phase.CLOSED: "open another channel: closed is for ever",
     Phase.CLOSING: "finish the close and open another channel",
@@ -47,7 +47,7 @@ class InsufficientBalance(LocalError):
     def __init__(self, needed_ucent: int, available_ucent: int) -> None:
         super().__init__(
             f"{needed_ucent} µ¢ are needed and {available_ucent} µ¢ are available",
-            remedy="pay at most what is available, or deposit first",
+            remedy="ask for at most what is available, or deposit first",
         )
         self.needed_ucent = needed_ucent
         self.available_ucent = available_ucent

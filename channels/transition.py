@@ -283,11 +283,11 @@ def _on_verified(state: Channel, event: Verified, moment: Moment) -> Step:
     )
 
 
-def _on_unverifiable(state: Channel, _: Unverifiable, __: Moment) -> Step:
+def _on_unverifiable(state: Channel, event: Unverifiable, _: Moment) -> Step:
     received = ReceivedLane(voucher=state.received.voucher)
     return Step(
         state=replace(state, received=received),
-        effects=(Disconnect(channel=state.id, reason="a voucher's signature does not verify"),),
+        effects=(Disconnect(channel=state.id, reason=event.reason),),
     )
 
 

@@ -295,17 +295,23 @@ def request(*, channel: str, amount: int, purpose: str, config: Path, as_json: b
 
 @hub.command()
 @click.argument("channel")
+@click.option(
+    "--unilateral", is_flag=True, help="Without the wallet, through the challenge window."
+)
 @config_option
 @json_option
 @reports_errors
-def close(*, channel: str, config: Path, as_json: bool) -> None:
-    r"""Ask a channel's wallet for a close by agreement.
+def close(*, channel: str, unilateral: bool, config: Path, as_json: bool) -> None:
+    r"""Ask a channel's wallet for a close by agreement, or start one without it.
+
+    The running hub finishes what it starts, once the challenge window is over.
 
     \b
     Example:
       farthing hub close 0x5d1c…e0 --config hub/hub.toml
     """
-    emit(ask(config, "close", {"channel": channel}), as_json=as_json)
+    params = {"channel": channel, "unilateral": unilateral}
+    emit(ask(config, "close", params), as_json=as_json)
 
 
 @hub.command()

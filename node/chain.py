@@ -304,6 +304,11 @@ class Web3Chain:
         )
         return self._send("withdrawing", call)
 
+    def start_close(self, terms: Terms) -> Mined:
+        """Start a channel's challenge window; this account is one of its parties."""
+        call = self._channels.functions.start_close(_terms(terms), 0, b"")
+        return self._send("starting a close", call)
+
     def finish_close(self, terms: Terms) -> Mined:
         """Pay both parties of a channel whose challenge window is over."""
         return self._send("finishing a close", self._channels.functions.finish_close(_terms(terms)))

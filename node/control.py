@@ -95,6 +95,9 @@ class Operator:
 
     async def _close(self, params: Params) -> Any:
         channel = channel_from_hex(_text(params, "channel"))
+        if params.get("unilateral") is True:
+            mined = await self._hub.watcher.start_close(self._hub.driver.get(channel))
+            return {"channel": to_hex(channel), "started_in_block": mined.block}
         self._hub.driver.feed(channel, AskedClose())
         await self._hub.driver.wait_durable()
         return {"channel": to_hex(channel), "asked": True}

@@ -28,7 +28,7 @@ from ..channels.messages import (
     SubmitReadings,
 )
 from ..channels.receipt import ReceiptType
-from ..channels.refusals import stale_view
+from ..channels.refusals import OutOfTurn, stale_view
 from ..channels.senml import parse
 from ..channels.senml_errors import MalformedReading
 from ..channels.state import (
@@ -164,10 +164,12 @@ class Engine:
             sequence=terms.sequence,
         )
         self._say(wire, announcement)
-        if channel.stopped is None:
-            self.driver.link(channel.id, wire)
-            for request in self.requests.unanswered(channel.id):
-                self._say(wire, request)
+        if channel.stopped is not None:
+            self._say(wire, _stopped_error(channel.id, channel.stopped))
+            return
+        self.driver.link(channel.id, wire)
+        for request in self.requests.unanswered(channel.id):
+            self._say(wire, request)
 
     def tell_if_connected(self, channel_id: ChannelId, message: Message) -> bool:
         """Send a message about a channel to its wallet; False where it is not connected."""
@@ -193,7 +195,7 @@ class Engine:
     # -- messages ---------------------------------------------------------------------------
 
     def on_message(self, wire: Wire, message: Message) -> None:
-        """Handle a message that concerns no channel's core; raises `TooManyErrors`."""
+        """Handle a message that concerns no channel's core; raises `TooManyErrors`, `OutOfTurn`."""
         signer = wire.peer
         if signer is None:
             raise RuntimeError("a message came before the handshake ended")
@@ -209,11 +211,15 @@ class Engine:
             case Error():
                 self._on_error(wire, signer, message)
             case _:
-                text = f"{type(message).__name__} is nothing a hub takes from a wallet"
-                self._refuse(wire, "out-of-turn", text, "see docs/protocol.md for who sends what")
+                raise OutOfTurn(f"{type(message).__name__} is nothing a hub takes from a wallet")
 
     def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
         """Refuse a message for a channel that this connection does not speak for."""
+        known = self.driver.channels.get(message.channel)
+        is_theirs = known is not None and known.terms.signer_b == wire.peer
+        if known is not None and is_theirs and known.stopped is not None:
+            self._say(wire, _stopped_error(known.id, known.stopped))
+            return
         self._say(
             wire,
             Error(
@@ -265,7 +271,7 @@ class Engine:
         known = self._channels_of(signer)
         if any(channel.stopped is not None for channel in known):
             text = "this wallet's channel has stopped"
-            return "channel-stopped", text, "ask the agency to look at it and to close it"
+            return "channel-stopped", text, "close it without the hub, then join again"
         if any(channel.terms.account_b != message.account for channel in known):
             text = "this wallet has a channel for another account"
             return "other-account", text, "close that channel first, or use another wallet"
@@ -420,6 +426,15 @@ class Engine:
         how = "is on-chain" if taken else "was not taken in time and is free again"
         text = "a withdrawal from channel 0x%s, up to %d µ¢ in total, %s"
         log.info(text, channel.id.hex(), terms.total_ucent, how)
+
+
+def _stopped_error(channel: ChannelId, reason: str) -> Error:
+    return Error(
+        code="channel-stopped",
+        channel=channel,
+        text=f"this channel has stopped: {reason}",
+        what_to_do="close it without the hub and open another: a key or a database was copied",
+    )
 
 
 _NO_CHANNEL = refused_outcome(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import trio
 
 from ..channels.client.driver import Driver
-from ..channels.errors import ChainError
+from ..channels.errors import ChainError, LocalError
 from ..channels.ids import ChannelId
 from ..channels.state import ChainStatus, Channel, SignedClose, Withdrawal
 from ..channels.terms import Side
@@ -30,6 +30,13 @@ CHECK_SECONDS = 1
 Lane = tuple[ChannelId, Side]
 
 log = logging.getLogger("farthing.hub.settler")
+
+
+class NotOpen(LocalError):
+    """A close was to be started of a channel that is not open."""
+
+    code = "not-open"
+    remedy = "see `farthing hub channels`: a close that is under way is finished by itself"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +235,15 @@ class Watcher:
         mined = await self._desk.send(lambda chain: chain.finish_close(channel.terms))
         self._finished[channel.id] = mined.block
         log.info("finished the close of channel 0x%s", channel.id.hex())
+
+    async def start_close(self, channel: Channel) -> Mined:
+        """Start the challenge window of an open channel; `look` does the rest.
+
+        Raises `NotOpen`, `ChainError`.
+        """
+        if channel.chain is None or channel.chain.status is not ChainStatus.OPEN:
+            raise NotOpen(f"channel 0x{channel.id.hex()} is not open on the chain")
+        return await self._desk.send(lambda chain: chain.start_close(channel.terms))
 
     async def close(self, channel: Channel, close: SignedClose) -> None:
         """Submit a close that both have signed; the core submits again if it does not arrive."""

@@ -151,8 +151,8 @@ class Party:
             checked = verify_voucher(
                 self.separator, newest[-1], self.signers[self.side.other].address
             )
-        except BadSignature:
-            self.feed(Unverifiable())
+        except BadSignature as error:
+            self.feed(Unverifiable(reason=error.text))
         else:
             self.feed(Verified(voucher=checked))
         newest.clear()

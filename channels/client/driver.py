@@ -319,8 +319,8 @@ class Driver:
             signer = channel.terms.signer(channel.side.other)
             try:
                 voucher = verify_voucher(self._separator, unverified, signer)
-            except BadSignature:
-                self.feed(channel_id, Unverifiable())
+            except BadSignature as error:
+                self.feed(channel_id, Unverifiable(reason=f"of an update: {error.text}"))
             else:
                 self.feed(channel_id, Verified(voucher=voucher))
         newest.clear()

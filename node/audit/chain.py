@@ -184,7 +184,11 @@ class ChainReader:
         rows = self._view(_REGISTRY, "member", [(account,) for account in accounts], block)
         return {
             account: Membership(
-                block=block.number, account=account, status=row[1], valid_until=row[2]
+                block=block.number,
+                account=account,
+                role=row[0],
+                status=row[1],
+                valid_until=row[2],
             )
             for account, row in zip(accounts, rows, strict=True)
         }
@@ -216,6 +220,7 @@ class ChainReader:
             Membership(
                 block=number,
                 account=fields["account"],
+                role=fields["role"],
                 status=fields["status"],
                 valid_until=fields["valid_until"],
             )

@@ -22,6 +22,7 @@ from .receipt_checks import (
     check_receipts,
     check_unknown_lane,
     check_unsettled,
+    is_agency,
     member_histories,
 )
 from .records import Books, ChainView, Channel, ChannelState, Finding, LaneId, Receipts, Severity
@@ -95,6 +96,7 @@ def _judge_lanes(
                 lane=lane,
                 replay=replays[lane.id],
                 payee=histories.get(lane.payee),
+                is_agency=is_agency(histories.get(lane.id.payer)),
                 view=view,
             )
             mine = receipts.lanes.get(lane.id, {})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...channels.ids import Address, address_to_hex
 from .records import (
     MEMBER_ACTIVE,
+    MEMBER_HUB,
     BlockRef,
     Books,
     ChainView,
@@ -48,6 +49,11 @@ def member_histories(changes: Iterable[Membership]) -> dict[Address, MemberHisto
     }
 
 
+def is_agency(payer: MemberHistory | None) -> bool:
+    """Whether an account was ever registered as a hub, whose payments are held to the rules."""
+    return payer is not None and any(change.role == MEMBER_HUB for change in payer.changes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneContext:
     """What a lane's receipts are judged by."""
@@ -57,21 +63,38 @@ class LaneContext:
     replay: LaneReplay
     payee: MemberHistory | None
     view: ChainView
+    is_agency: bool
+    """Whether the payer is, or was, a hub: only then is public money spent."""
 
 
 def check_receipts(context: LaneContext, receipts: LaneReceipts) -> Iterator[Finding]:
     """Judge parties, block, time and the payee's membership of each payment of a lane.
 
-    Payments in a row with the same fault are one finding.
+    Payments in a row with the same fault are one finding. What a payer other than an agency states
+    of block and time is its own affair: it spends its own money, and its payee cannot check it. A
+    false statement is named, and nobody's books differ for it.
     """
     runs = _Runs(context.lane.id, receipts)
     newest = 0
     for nonce in sorted(receipts):
         for record in receipts[nonce]:
             for code, why in _faults(context, record, newest):
-                runs.add(code, why, nonce)
+                stated = code in _STATED and not context.is_agency
+                runs.add(Code.MISSTATED if stated else code, why, nonce)
         newest = max([newest, *(r.block for r in receipts[nonce] if r.block is not None)])
     return runs.findings()
+
+
+_STATED = frozenset(
+    {
+        Code.BLOCK_BEFORE_OPENING,
+        Code.BLOCK_AFTER_SETTLEMENT,
+        Code.BLOCK_DECREASES,
+        Code.TIME_DIFFERS,
+        Code.PAYEE_NOT_MEMBER,
+    }
+)
+"""Faults that follow from the block and time which the payer wrote into its receipt."""
 
 
 def _faults(context: LaneContext, record: ReceiptRecord, newest: int) -> Iterator[tuple[Code, str]]:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     BLOCK_DECREASES = "block-decreases"
     TIME_DIFFERS = "time-differs"
     PAYEE_NOT_MEMBER = "payee-not-member"
+    MISSTATED = "misstated"
     EVENTS_DO_NOT_CHAIN = "events-do-not-chain"
     STATE_DIFFERS = "state-differs"
     CHANNEL_UNBALANCED = "channel-unbalanced"
@@ -57,7 +58,9 @@ class Code(StrEnum):
         return Severity.INFORMATION if self in _INFORMATION else Severity.FAILURE
 
 
-_INFORMATION = frozenset({Code.UNSETTLED, Code.UNSETTLED_AT_CLOSE, Code.AFTER_BLOCK, Code.DONATION})
+_INFORMATION = frozenset(
+    {Code.MISSTATED, Code.UNSETTLED, Code.UNSETTLED_AT_CLOSE, Code.AFTER_BLOCK, Code.DONATION}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,7 @@ class Membership:
 
     block: int
     account: Address
+    role: int
     status: int
     valid_until: int
     """Last second of validity; 0 without end."""
@@ -208,6 +212,8 @@ STATUS_OPEN, STATUS_CLOSING, STATUS_CLOSED = 1, 2, 3
 
 MEMBER_ACTIVE = 1
 """Status of a member, as contracts/member_registry.vy numbers it."""
+MEMBER_HUB = 3
+"""Role of an agency's hub, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,7 +134,7 @@ def events() -> Iterator[tuple[str, Any]]:
         Signed(voucher=ours),
         update,
         Verified(voucher=theirs),
-        Unverifiable(),
+        Unverifiable(reason=""),
         Ack(channel=CHANNEL, nonce=1, history=lane(5).history),
         Ack(channel=CHANNEL, nonce=1, history=ZERO_WORD),
         AskedClose(),

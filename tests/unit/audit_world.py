@@ -64,7 +64,13 @@ class World:
 
     def member(self, account: Address, status: int = 1, valid_until: int = 0) -> None:
         self.memberships.append(
-            Membership(block=self.block, account=account, status=status, valid_until=valid_until)
+            Membership(
+                block=self.block,
+                account=account,
+                role=3 if account == HUB else 4,
+                status=status,
+                valid_until=valid_until,
+            )
         )
 
     def open(self, account: Address, deposit: int) -> ChannelId:

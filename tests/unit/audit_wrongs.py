@@ -95,14 +95,14 @@ def close_below_settled(world: World) -> None:
 
 
 def block_before_opening(world: World) -> None:
-    world.pay(channels_of(world)[0], Side.B, 1, block=1)
+    world.pay(channels_of(world)[0], Side.A, 1, block=1)
 
 
 def block_after_settlement(world: World) -> None:
     alice = channels_of(world)[0]
-    world.pay(alice, Side.B, 5, block=12)
+    world.pay(alice, Side.A, 5, block=12)
     world.block = 11
-    world.settle(alice, Side.B)
+    world.settle(alice, Side.A)
     world.block = 12
 
 
@@ -117,6 +117,14 @@ def time_differs(world: World) -> None:
 def payee_not_member(world: World) -> None:
     world.member(ALICE, status=3)
     world.pay(channels_of(world)[0], Side.A, 1)
+
+
+def misstated(world: World) -> None:
+    """A resident spends a microcent to write what cannot be."""
+    alice = channels_of(world)[0]
+    world.pay(alice, Side.B, 1, block=1, at=7)
+    world.pay(alice, Side.B, 1, block=10**9, at=10**12)
+    world.settle(alice, Side.B)
 
 
 def settlement_does_not_chain(world: World) -> None:
@@ -214,6 +222,7 @@ WRONGS: list[tuple[Code, Callable[[World], None]]] = [
     (Code.BLOCK_DECREASES, block_decreases),
     (Code.TIME_DIFFERS, time_differs),
     (Code.PAYEE_NOT_MEMBER, payee_not_member),
+    (Code.MISSTATED, misstated),
     (Code.EVENTS_DO_NOT_CHAIN, settlement_does_not_chain),
     (Code.EVENTS_DO_NOT_CHAIN, deposit_does_not_chain),
     (Code.EVENTS_DO_NOT_CHAIN, withdrawal_does_not_chain),

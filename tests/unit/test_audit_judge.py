@@ -291,7 +291,8 @@ def test_logs_about_a_stranger_are_refused() -> None:
 
 def test_logs_without_a_change_of_membership_are_incomplete() -> None:
     world = city()
-    world.lied["members"] = {ALICE: Membership(block=12, account=ALICE, status=3, valid_until=0)}
+    removed = Membership(block=12, account=ALICE, role=4, status=3, valid_until=0)
+    world.lied["members"] = {ALICE: removed}
     with pytest.raises(LogsIncomplete, match="another status"):
         world.judge()
 

@@ -134,7 +134,7 @@ SAMPLES: dict[type[Any], Any] = {
         AskedClose(),
         Signed(voucher=voucher(Side.A, lane(1))),
         Verified(voucher=voucher(Side.B, lane(1))),
-        Unverifiable(),
+        Unverifiable(reason="the signature is not by bob"),
         RecognisedOwn(voucher=voucher(Side.A, lane(1))),
         CloseSigned(terms=CLOSE, signature=bytes(65)),
         CloseVerified(terms=CLOSE, signature=bytes(65)),
@@ -582,7 +582,7 @@ def test_one_bad_signature_drops_everything_unverified_and_the_connection() -> N
     state = step(
         channel(received=received(5)), Received(message=update(7, first=2)), moment()
     ).state
-    result = step(state, Unverifiable(), moment())
+    result = step(state, Unverifiable(reason="the signature is not by bob"), moment())
     assert only(result, Disconnect).channel == CHANNEL
     assert result.state == channel(received=received(5))
 
