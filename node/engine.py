@@ -28,7 +28,7 @@ from ..channels.messages import (
     SubmitReadings,
 )
 from ..channels.receipt import ReceiptType
-from ..channels.refusals import OutOfTurn, stale_view
+from ..channels.refusals import stale_view
 from ..channels.senml import parse
 from ..channels.senml_errors import MalformedReading
 from ..channels.state import (
@@ -195,7 +195,7 @@ class Engine:
     # -- messages ---------------------------------------------------------------------------
 
     def on_message(self, wire: Wire, message: Message) -> None:
-        """Handle a message that concerns no channel's core; raises `TooManyErrors`, `OutOfTurn`."""
+        """Handle a message that concerns no channel's core; raises `TooManyErrors`."""
         signer = wire.peer
         if signer is None:
             raise RuntimeError("a message came before the handshake ended")
@@ -211,7 +211,9 @@ class Engine:
             case Error():
                 self._on_error(wire, signer, message)
             case _:
-                raise OutOfTurn(f"{type(message).__name__} is nothing a hub takes from a wallet")
+                text = f"{type(message).__name__} is nothing a hub takes from a wallet"
+                remedy = "see docs/protocol.md for who sends what"
+                self._refuse(wire, "unexpected-message", text, remedy)
 
     def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
         """Refuse a message for a channel that this connection does not speak for."""

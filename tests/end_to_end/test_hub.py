@@ -428,7 +428,7 @@ async def test_messages_that_no_wallet_sends_are_answered_and_harm_nobody(
             alice.send(message)
         for message in UNLINKED:
             alice.send(message)
-        await alice.until(lambda: len(alice.errors("out-of-turn")) == len(UNEXPECTED))
+        await alice.until(lambda: len(alice.errors("unexpected-message")) == len(UNEXPECTED))
         await alice.until(lambda: len(alice.errors("unknown-channel")) == len(UNLINKED))
         alice.send(Pong(token=0))
         alice.send(PaymentRefused(id=bytes(16), code="", text=""))

@@ -13,10 +13,11 @@ import trio
 from farthing.channels.client.wire import ConnectionLost, SlowReader
 from farthing.channels.errors import InvariantBroken
 from farthing.channels.events import ObservedChannel
-from farthing.channels.ids import ChannelId
+from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import (
     ChannelProposal,
     ChannelTerms,
+    CloseRequest,
     Error,
     PaymentRequest,
     Ping,
@@ -95,8 +96,12 @@ async def test_a_stopped_channel_is_told_but_not_spoken_for(hub: Parts, bob: Cha
     hub.engine.on_connected(wire, bob.terms.signer_b)
     assert len(said(wire, ChannelTerms)) == 1
     assert not hub.driver.linked(bob.id, wire)
+    hub.engine.on_unlinked(wire, CloseRequest(channel=bob.id))
     hub.engine.on_message(wire, proposal(bob))
-    assert errors(wire) == ["channel-stopped"]
+    assert errors(wire) == ["channel-stopped"] * 3
+    stranger = RememberingWire(Address(bytes(20)))
+    hub.engine.on_unlinked(stranger, CloseRequest(channel=bob.id))
+    assert errors(stranger) == ["unknown-channel"]
     assert not hub.engine.has_open_channel(
         OpenRow(account_b=bob.terms.account_b, signer_b=bob.terms.signer_b)
     )
