@@ -11,6 +11,7 @@ from . import (
     make_channel_ids,
     make_histories,
     make_on_chain,
+    make_readings,
     make_receipts,
     make_signatures_refused,
     make_signed_types,
@@ -24,6 +25,7 @@ FILES: Final[Mapping[str, Callable[[], str]]] = {
     "on_chain.json": make_on_chain.text,
     "signatures_refused.json": make_signatures_refused.text,
     "receipts.json": make_receipts.text,
+    "readings.json": make_readings.text,
     "wire_messages.json": make_wire_messages.text,
     "histories.json": make_histories.text,
 }
