@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from .codecs import encode_message
 from .eip712 import Domain, authenticate_digest
 from .errors import PeerError
 from .hashing import keccak256
 from .ids import ZERO_WORD, Address
-from .messages import FEATURES, PROTOCOL_VERSION, Challenge, Hello, encode_message
+from .messages import FEATURES, PROTOCOL_VERSION, Challenge, Hello
 
 
 class Role(IntEnum):

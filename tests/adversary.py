@@ -11,6 +11,7 @@ from typing import Any
 
 from eth_utils.address import to_canonical_address
 
+from farthing.channels.codecs import decode_message, encode_message
 from farthing.channels.eip712 import Domain
 from farthing.channels.errors import LocalError, PeerError
 from farthing.channels.events import Elapsed, Linked, ObservedChannel, Unlinked
@@ -25,8 +26,6 @@ from farthing.channels.messages import (
     Update,
     WithdrawalAccept,
     WithdrawalOffer,
-    decode_message,
-    encode_message,
 )
 from farthing.channels.signing import Signer, sign_voucher
 from farthing.channels.state import (

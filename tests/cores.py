@@ -12,6 +12,7 @@ from typing import Any
 
 from farthing.channels.client.ledger import RECEIVED, SENT, StoredPayment
 from farthing.channels.client.records import channel_from_record, channel_to_record
+from farthing.channels.codecs import decode_message, encode_message
 from farthing.channels.eip712 import close_digest, withdrawal_digest
 from farthing.channels.errors import PeerError
 from farthing.channels.events import (
@@ -51,7 +52,7 @@ from farthing.channels.events import (
     WithdrawalVerified,
 )
 from farthing.channels.ids import ChannelId
-from farthing.channels.messages import Error, Message, Update, decode_message, encode_message
+from farthing.channels.messages import Error, Message, Update
 from farthing.channels.signing import (
     BadSignature,
     Signer,

@@ -7,20 +7,13 @@ from typing import Final, TypeVar
 
 import trio
 
+from ..codecs import decode_message, encode_message
 from ..eip712 import Domain
 from ..errors import PeerError
 from ..frames import FRAME_BYTES_MAX, FrameReader, encode_frame
 from ..handshake import Role, Transcript, answer_hello, check_challenge, make_hello
 from ..ids import Address
-from ..messages import (
-    Authenticate,
-    Challenge,
-    Error,
-    Hello,
-    Message,
-    decode_message,
-    encode_message,
-)
+from ..messages import Authenticate, Challenge, Error, Hello, Message
 from ..signing import Signer, verify_digest
 
 Greeting = TypeVar("Greeting", Hello, Challenge, Authenticate)

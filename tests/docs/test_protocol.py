@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from farthing.channels import eip712, frames, handshake, messages, packed, receipt, state
+from farthing.channels import codecs, eip712, frames, handshake, messages, packed, receipt, state
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 
@@ -21,19 +21,19 @@ def test_the_table_of_messages_is_the_one_of_the_codecs() -> None:
             codec.message.__name__,
             ", ".join(f"`{name}` {field.kind}" for name, field in codec.fields.items()),
         )
-        for codec in messages.CODECS
+        for codec in codecs.CODECS
     ]
     expected += [
-        (messages.UPDATE_NUMBER, "Update", "one packed record, below"),
-        (messages.ACK_NUMBER, "Ack", "one packed record, below"),
+        (codecs.UPDATE_NUMBER, "Update", "one packed record, below"),
+        (codecs.ACK_NUMBER, "Ack", "one packed record, below"),
     ]
     assert _table() == sorted(expected)
 
 
 def test_reserved_numbers_are_named_and_free() -> None:
-    assert set(messages.RESERVED_NUMBERS).isdisjoint(number for number, _, _ in _table())
+    assert set(codecs.RESERVED_NUMBERS).isdisjoint(number for number, _, _ in _table())
     assert "Number 48 is kept" in PAGE
-    assert set(messages.RESERVED_NUMBERS) == {48}
+    assert set(codecs.RESERVED_NUMBERS) == {48}
 
 
 def test_the_signed_types_are_written_as_they_are_hashed() -> None:
@@ -50,7 +50,7 @@ def test_the_signed_types_are_written_as_they_are_hashed() -> None:
 def test_the_limits_are_the_code_s() -> None:
     assert f"{frames.GREETING_BYTES_MAX:,} bytes" in PAGE
     assert frames.FRAME_BYTES_MAX == 2**20
-    assert messages.CONTROL_BYTES_MAX == 128 * 1024
+    assert codecs.CONTROL_BYTES_MAX == 128 * 1024
     assert f"{packed.PAYMENTS_MAX:,}" in PAGE
     assert f"{receipt.RECEIPT_BYTES_MAX:,} bytes" in PAGE
     assert f"{state.UNACKNOWLEDGED_MAX:,}" in PAGE

@@ -18,6 +18,7 @@ from farthing.channels.client.session import (
     run_session,
 )
 from farthing.channels.client.wire import ConnectionLost, Wire
+from farthing.channels.codecs import encode_message
 from farthing.channels.errors import FarthingError, PeerError
 from farthing.channels.frames import FRAME_BYTES_MAX, encode_frame
 from farthing.channels.ids import ZERO_WORD
@@ -32,7 +33,6 @@ from farthing.channels.messages import (
     Pong,
     Reestablish,
     Update,
-    encode_message,
 )
 from farthing.channels.refusals import InsufficientBalance
 from farthing.channels.state import Phase

@@ -15,6 +15,7 @@ from farthing.channels.client.wire import (
     Refused,
     Wire,
 )
+from farthing.channels.codecs import encode_message
 from farthing.channels.eip712 import Domain
 from farthing.channels.errors import PeerError
 from farthing.channels.frames import FRAME_BYTES_MAX, GREETING_BYTES_MAX, FrameTooLong, encode_frame
@@ -28,7 +29,6 @@ from farthing.channels.messages import (
     Message,
     Ping,
     SubmitReadings,
-    encode_message,
 )
 from farthing.channels.signing import BadSignature, Signer
 

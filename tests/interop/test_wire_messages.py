@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 import pytest
 import rlp
 
-from farthing.channels import messages, packed
+from farthing.channels import codecs, messages, packed
+from farthing.channels.codecs import CODECS, UnknownMessage, decode_message, encode_message
 from farthing.channels.errors import PeerError
 from farthing.channels.frames import (
     FRAME_BYTES_MAX,
@@ -16,16 +17,7 @@ from farthing.channels.frames import (
     FrameTooLong,
     encode_frame,
 )
-from farthing.channels.messages import (
-    CODECS,
-    OUTCOMES_MAX,
-    READINGS_BYTES_MAX,
-    RecordOutcome,
-    SignedTotal,
-    UnknownMessage,
-    decode_message,
-    encode_message,
-)
+from farthing.channels.messages import OUTCOMES_MAX, READINGS_BYTES_MAX, RecordOutcome, SignedTotal
 from farthing.channels.receipt import Receipt, ReceiptType
 from farthing.channels.voucher import LaneTotal, Payment
 
@@ -113,8 +105,8 @@ def test_every_codec_row_has_a_row_of_vectors_with_the_same_fields() -> None:
         )
         for row in TABLE
     }
-    assert found.pop(messages.UPDATE_NUMBER)[0] == "Update"
-    assert found.pop(messages.ACK_NUMBER)[0] == "Ack"
+    assert found.pop(codecs.UPDATE_NUMBER)[0] == "Update"
+    assert found.pop(codecs.ACK_NUMBER)[0] == "Ack"
     assert found == expected
 
 

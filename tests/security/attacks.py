@@ -9,10 +9,11 @@ import trio
 from trio.testing import memory_stream_pair
 
 from farthing.channels.client.wire import Wire
+from farthing.channels.codecs import decode_message
 from farthing.channels.events import Effect, Received, Send
 from farthing.channels.frames import FRAME_BYTES_MAX, FrameReader
 from farthing.channels.ids import Address
-from farthing.channels.messages import Error, Message, Reestablish, Update, decode_message
+from farthing.channels.messages import Error, Message, Reestablish, Update
 from farthing.channels.terms import Side
 from farthing.channels.voucher import LaneTotal, replay
 

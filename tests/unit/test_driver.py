@@ -13,6 +13,7 @@ from trio.testing import memory_stream_pair
 from farthing.channels.client.driver import ChannelKnown, Driver, StrangerOnWire, UnknownChannel
 from farthing.channels.client.ledger import RECEIVED, SENT, Ledger
 from farthing.channels.client.wire import QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX, SlowReader, Wire
+from farthing.channels.codecs import decode_message, encode_message
 from farthing.channels.errors import InvariantBroken
 from farthing.channels.events import (
     AskedClose,
@@ -25,16 +26,7 @@ from farthing.channels.events import (
 )
 from farthing.channels.frames import FrameReader, encode_frame
 from farthing.channels.ids import ZERO_WORD, Address
-from farthing.channels.messages import (
-    Ack,
-    Error,
-    Ping,
-    Reestablish,
-    SignedTotal,
-    Update,
-    decode_message,
-    encode_message,
-)
+from farthing.channels.messages import Ack, Error, Ping, Reestablish, SignedTotal, Update
 from farthing.channels.refusals import InsufficientBalance, NotNow, OutOfTurn
 from farthing.channels.signing import BadSignature, verify_voucher
 from farthing.channels.state import Channel, Link, Phase, ReceivedLane, SentLane

@@ -9,18 +9,23 @@ import rlp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.channels import messages
+from farthing.channels import codecs, messages
+from farthing.channels.codecs import (
+    ACK_NUMBER,
+    CODECS,
+    CONTROL_BYTES_MAX,
+    RESERVED_NUMBERS,
+    UPDATE_NUMBER,
+    UnknownMessage,
+    decode_message,
+    encode_message,
+)
 from farthing.channels.errors import PeerError
 from farthing.channels.fields import MalformedMessage, UnwritableValue
 from farthing.channels.frames import GREETING_BYTES_MAX
 from farthing.channels.messages import (
-    ACK_NUMBER,
-    CODECS,
-    CONTROL_BYTES_MAX,
     OUTCOMES_MAX,
     READINGS_BYTES_MAX,
-    RESERVED_NUMBERS,
-    UPDATE_NUMBER,
     Ack,
     Error,
     Message,
@@ -28,10 +33,7 @@ from farthing.channels.messages import (
     ReadingOutcome,
     RecordOutcome,
     SubmitReadings,
-    UnknownMessage,
     Update,
-    decode_message,
-    encode_message,
 )
 
 from ..people import CHANNEL, payment
@@ -43,7 +45,7 @@ KINDS = typing.get_args(Message)
 
 
 def test_every_message_class_is_part_of_the_union() -> None:
-    parts = {messages.SignedTotal, messages.RecordOutcome, messages.Codec}
+    parts = {messages.SignedTotal, messages.RecordOutcome, codecs.Codec}
     records = {
         value
         for value in vars(messages).values()
@@ -72,7 +74,7 @@ def test_no_two_messages_share_a_number_and_reserved_ones_stay_free() -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.message.__name__)
-def test_a_codec_row_names_the_fields_of_its_message_in_order(codec: messages.Codec) -> None:
+def test_a_codec_row_names_the_fields_of_its_message_in_order(codec: codecs.Codec) -> None:
     assert list(codec.fields) == [field.name for field in dataclasses.fields(codec.message)]
 
 
@@ -142,7 +144,7 @@ def test_a_payload_without_a_list_and_a_number_is_refused(payload: bytes) -> Non
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.message.__name__)
-def test_a_message_with_a_field_too_few_or_too_many_is_refused(codec: messages.Codec) -> None:
+def test_a_message_with_a_field_too_few_or_too_many_is_refused(codec: codecs.Codec) -> None:
     number = bytes([codec.number])
     for count in (len(codec.fields) - 1, len(codec.fields) + 1):
         with pytest.raises(MalformedMessage, match=f"{codec.message.__name__} has {count} fields"):

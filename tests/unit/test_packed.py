@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farthing.channels.codecs import encode_message
 from farthing.channels.errors import FarthingError
 from farthing.channels.frames import FRAME_BYTES_MAX, encode_frame
-from farthing.channels.messages import Update, encode_message
+from farthing.channels.messages import Update
 from farthing.channels.packed import (
     PAYMENTS_MAX,
     MalformedRecord,

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from farthing.channels.codecs import CONTROL_BYTES_MAX, encode_message
 from farthing.channels.ids import Address
-from farthing.channels.messages import (
-    CONTROL_BYTES_MAX,
-    OUTCOMES_MAX,
-    ReadingOutcome,
-    encode_message,
-)
+from farthing.channels.messages import OUTCOMES_MAX, ReadingOutcome
 from farthing.channels.senml import Record
 from farthing.channels.senml_record import NAME_CHARACTERS_MAX
 from farthing.node.programme import CONTACT_CHARACTERS_MAX

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from farthing.channels.codecs import encode_message
 from farthing.channels.errors import LocalError
 from farthing.channels.events import AskedClose, ObservedChannel
-from farthing.channels.messages import Reestablish, SignedTotal, encode_message
+from farthing.channels.messages import Reestablish, SignedTotal
 from farthing.channels.signing import BadSignature
 from farthing.channels.state import ACT_AGAIN_SECONDS, OFFER_SECONDS, Phase
 from farthing.channels.terms import Side
