@@ -35,9 +35,9 @@ def _less_doubtful(state: Channel, moment: Moment) -> Channel:
     """
     if state.doubt_ends is None or moment.head_timestamp == 0:
         return state
-    if state.doubt_ends == DOUBT_UNKNOWN:
-        begins = max(moment.head_timestamp, moment.now)
-        return replace(state, doubt_ends=begins + OFFER_SECONDS_MAX)
+    latest = max(moment.head_timestamp, moment.now) + OFFER_SECONDS_MAX
+    if state.doubt_ends == DOUBT_UNKNOWN or latest < state.doubt_ends:  # a clock was put right
+        return replace(state, doubt_ends=latest)
     return replace(state, doubt_ends=None) if moment.head_timestamp > state.doubt_ends else state
 
 

@@ -199,7 +199,11 @@ def on_withdrawal_verified(state: Channel, event: WithdrawalVerified, moment: Mo
 
 
 def end_withdrawals(state: Channel) -> tuple[Channel, tuple[Effect, ...]]:
-    """Free what a confirmed block shows to be taken, or dead: its time is over, or its channel."""
+    """Free what a confirmed block shows to be taken, or dead.
+
+    Dead is what is past its time, and all of a channel that closes: the contract pays withdrawals
+    of open channels only, and none opens again.
+    """
     chain = state.chain
     if chain is None:
         return state, ()
@@ -209,7 +213,8 @@ def end_withdrawals(state: Channel) -> tuple[Channel, tuple[Effect, ...]]:
         if pending is None:
             continue
         taken = chain.withdrawn_ucent[side] >= pending.terms.total_ucent
-        dead = chain.timestamp > pending.terms.expires or chain.status is ChainStatus.CLOSED
+        ends = chain.status in (ChainStatus.CLOSING, ChainStatus.CLOSED)
+        dead = ends or chain.timestamp > pending.terms.expires
         if not taken and not dead:
             continue
         state = _with(state, side, None)

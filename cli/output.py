@@ -113,7 +113,7 @@ def _is_number(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     return bool(values) and all(type(value) in (int, float) for value in values)
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - as said
 """A spreadsheet takes a text that begins so for a formula, and a purpose is the other side's."""
 
 
@@ -128,7 +128,10 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = "\n".join(printable(line) for line in value.split("\n"))
+    return f"'{text}" if value.startswith(_FORMULA) else text
 
 
 def printable(text: str) -> str:
@@ -147,7 +150,7 @@ def fail(error: FarthingError, *, as_json: bool) -> NoReturn:
     if as_json:
         record = {"code": error.code, "text": error.text, "what_to_do": error.what_to_do}
         click.echo(json.dumps({"error": record}))
-    click.echo(f"error: {error}", err=True)
+    click.echo(f"error: {printable(str(error))}", err=True)
     uncertain = isinstance(error, ChainError) and error.code not in REFUSED_BY_THE_CHAIN
     raise SystemExit(EXIT_UNKNOWN if uncertain else EXIT_REFUSED)
 

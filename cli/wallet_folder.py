@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -36,8 +37,23 @@ password_option = click.option(
     "--password-file", metavar="FILE", type=FILE, help="Mode 600. Default: DIR/password."
 )
 channel_option = click.option("--channel", metavar="ID", help="Needed where several are open.")
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within a range, and a number at all: `nan` is in no range."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read it as a range does, and refuse what is no number."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
+
 timeout_option = click.option(
-    "--timeout", "timeout_seconds", type=click.FloatRange(0.1, 600), help="Seconds to wait."
+    "--timeout", "timeout_seconds", type=Seconds(0.1, 600), help="Seconds to wait."
 )
 
 

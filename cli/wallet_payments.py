@@ -22,6 +22,7 @@ from .output import (
 )
 from .wallet_folder import (
     CALL_SECONDS,
+    Seconds,
     ask,
     channel_option,
     folder_option,
@@ -60,7 +61,7 @@ def join(*, folder: Path, timeout_seconds: float | None, as_json: bool) -> None:
 @click.option("--unit", help="Its SenML unit, such as l/s.")
 @click.option("--value", metavar="NUMBER", help="What it reads now.")
 @click.option("--id", "submission", metavar="ID", help="16 bytes of hex, to submit but once.")
-@click.option("--wait", "wait_seconds", type=click.FloatRange(0, 600), default=0.0)
+@click.option("--wait", "wait_seconds", type=Seconds(0, 600), default=0.0)
 @json_option
 @reports_errors
 def submit(  # noqa: PLR0913 - one argument for each option

@@ -68,10 +68,16 @@ class Hub:
         closes, withdrawals = self.engine.closes, self.engine.withdrawals
         while True:
             await trio.sleep(SUBMIT_POLL_SECONDS)
-            for channel in list(closes):
-                await self.watcher.close(self.driver.get(channel), closes.pop(channel))
-            for key in list(withdrawals):
-                await self.watcher.withdraw(self.driver.get(key[0]), withdrawals.pop(key))
+            while closes or withdrawals:
+                # Each waits for its block, so closes are first: they freeze their channels.
+                if closes:
+                    channel = next(iter(closes))
+                    await self.watcher.close(self.driver.get(channel), closes.pop(channel))
+                    continue
+                key = next(iter(withdrawals))
+                withdrawal = withdrawals.pop(key)
+                if withdrawal.terms.expires >= self.follower.moment().head_timestamp:
+                    await self.watcher.withdraw(self.driver.get(key[0]), withdrawal)
 
     def status(self) -> dict[str, Any]:
         """What an operator asks first: connections, channels, µ¢ by state, settlements."""

@@ -279,8 +279,9 @@ class Connection:
         self._notices.tell(
             "hub-error", f"the hub says: {message.text}: {message.what_to_do}", code=message.code
         )
-        if message.channel:
-            self.refused[ChannelId(message.channel)] = message
+        channel = ChannelId(message.channel)
+        if channel in self._driver.channels:
+            self.refused[channel] = message
             self._pulse.beat()
         if self._proposed and not message.channel and self.joining:
             self._proposed = False

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import bounded_json
 from ..bounded_json import NotJson
@@ -22,7 +22,8 @@ from ..state import DOUBT_UNKNOWN
 from .ledger import Ledger, LedgerUnusable, Statement
 
 DATABASE_ID_BYTES = 16
-MARKER_BYTES_MAX = 1024
+MARKER_BYTES = 256
+"""Less than a disk's sector, so that a write is whole or not there."""
 
 _SET = "INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value=excluded.value"
 
@@ -52,6 +53,8 @@ class Continuity:
         elif is_there if known is None else not self._continues(marker):
             self.doubt_ends = DOUBT_UNKNOWN
         self._offers = max(self._offers, 0 if marker is None else marker.offers)
+        self._file = self._open()
+        ledger.hold(self._file)
         # In this order: a crash in between leaves a difference, which is a doubt again.
         ledger.commit((), (), self._settings())
         self.mark()
@@ -91,7 +94,7 @@ class Continuity:
         """The file's content; None where there is none that can be used."""
         try:
             with self.path.open("rb") as file:
-                record: Any = bounded_json.parse(file.read(MARKER_BYTES_MAX))
+                record: Any = bounded_json.parse(file.read(MARKER_BYTES))
         except (OSError, NotJson):
             return None
         match record:
@@ -103,27 +106,33 @@ class Continuity:
     def mark(self) -> None:
         """Write the count to the file, after the commit and before the signatures leave.
 
-        Raises `LedgerUnusable`: what cannot be noted must not be said.
+        In place, through a descriptor that is held: strangers' connections cannot use it up. A
+        write that is torn by a power cut reads as damage, which is a doubt. Raises
+        `LedgerUnusable`: what cannot be noted must not be said.
         """
-        text = json.dumps({"database": self._database, "offers": self._offers}) + "\n"
-        draft = self.path.with_name(self.path.name + ".draft")
+        text = json.dumps({"database": self._database, "offers": self._offers})
         try:
-            _write_durably(draft, text)
-            draft.replace(self.path)
+            os.pwrite(self._file.fileno(), text.ljust(MARKER_BYTES - 1).encode() + b"\n", 0)
+            os.fsync(self._file.fileno())
+        except (OSError, ValueError) as error:  # the latter where it was closed
+            raise LedgerUnusable(
+                f"{self.path} cannot be written ({error})",
+                remedy="repair the disk and start again: what was asked for is stored and goes on",
+            ) from error
+
+    def _open(self) -> IO[bytes]:
+        """Make the file where there is none, and hold it open as long as the ledger."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            file = os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0)
+            file.truncate(MARKER_BYTES)
             _sync_folder(self.path.parent)
         except OSError as error:
             raise LedgerUnusable(
                 f"{self.path} cannot be written ({error.strerror})",
-                remedy="free space or repair the disk, then start again: nothing was sent",
+                remedy="check that it is a file, and that its folder may be written",
             ) from error
-
-
-def _write_durably(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        return file
 
 
 def _sync_folder(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import LocalError
 from ..ids import Address, ChannelId
@@ -21,7 +21,8 @@ from ..state import Channel
 from ..voucher import LaneTotal, Payment
 from .records import channel_from_record, channel_to_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: a channel's record holds withdrawals, which software of version 1 would forget."""
 BUSY_TIMEOUT_SECONDS = 5
 """Only another process that should not be there can hold the database; say so soon."""
 
@@ -62,6 +63,7 @@ class Ledger:
     def __init__(self, path: Path, *, schema: str = "") -> None:
         """Open or create the file with mode 0600; `schema` adds the application's own tables."""
         self.path = path
+        self._held: list[IO[bytes]] = []
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._db = sqlite3.connect(
@@ -93,9 +95,17 @@ class Ledger:
         self._db.execute("PRAGMA synchronous=FULL")
         if version == 0:
             self._db.executescript(f"BEGIN; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        elif version < SCHEMA_VERSION:  # the tables are the same, records are read forwards
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def hold(self, file: IO[bytes]) -> None:
+        """Close this file with the database."""
+        self._held.append(file)
 
     def close(self) -> None:
         """Close the file; nothing that was committed depends on it."""
+        for file in self._held:
+            file.close()
         self._reader.close()
         self._db.close()
 

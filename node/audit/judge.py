@@ -81,8 +81,10 @@ def _judge_channel(channel: Channel, state: ChannelState) -> Iterator[Finding]:
 
 
 def _judge_withdrawals(books: Books, view: ChainView, receipts: Receipts) -> Iterator[Finding]:
+    histories = member_histories(view.memberships)
     for channel in books.channels.values():
-        yield from check_withdrawals(channel, receipts.lanes, view.block.number)
+        agencies = [is_agency(side, histories.get(channel.accounts[side])) for side in Side]
+        yield from check_withdrawals(channel, receipts.lanes, view.block.number, agencies)
 
 
 def _judge_lanes(
@@ -90,13 +92,13 @@ def _judge_lanes(
 ) -> Iterator[Finding]:
     histories = member_histories(view.memberships)
     for channel in books.channels.values():
-        for lane in channel.lanes:
+        for side, lane in zip(Side, channel.lanes, strict=True):
             context = LaneContext(
                 channel=channel,
                 lane=lane,
                 replay=replays[lane.id],
                 payee=histories.get(lane.payee),
-                is_agency=is_agency(histories.get(lane.id.payer)),
+                is_agency=is_agency(side, histories.get(lane.id.payer)),
                 view=view,
             )
             mine = receipts.lanes.get(lane.id, {})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...channels.ids import Address, address_to_hex
+from ...channels.terms import Side
 from .records import (
     MEMBER_ACTIVE,
     MEMBER_HUB,
@@ -49,9 +50,13 @@ def member_histories(changes: Iterable[Membership]) -> dict[Address, MemberHisto
     }
 
 
-def is_agency(payer: MemberHistory | None) -> bool:
-    """Whether an account was ever registered as a hub, whose payments are held to the rules."""
-    return payer is not None and any(change.role == MEMBER_HUB for change in payer.changes)
+def is_agency(side: Side, payer: MemberHistory | None) -> bool:
+    """Whether a payer's statements are held to the rules: party A is, and whoever was a hub.
+
+    A hub is party A of its channels; that it has no hub's role in the registry is no excuse.
+    """
+    was_hub = payer is not None and any(change.role == MEMBER_HUB for change in payer.changes)
+    return side is Side.A or was_hub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ the agency's money away: nothing is missing on the chain, and a close later clam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...channels.ids import address_to_hex, to_hex
 from ...channels.terms import Side
@@ -24,7 +24,10 @@ from .records import (
 
 
 def check_withdrawals(
-    channel: Channel, lanes: Mapping[LaneId, LaneReceipts], block: int
+    channel: Channel,
+    lanes: Mapping[LaneId, LaneReceipts],
+    block: int,
+    agencies: Sequence[bool],
 ) -> Iterator[Finding]:
     """No party took more than its deposit plus what it received minus what it paid by then.
 
@@ -32,28 +35,37 @@ def check_withdrawals(
     the block of the withdrawal or a later one, which is when it cannot have been made before; a
     payment by it counts once the chain had it settled, for its receipt says only when it was made
     at the earliest. What stays of that is judged by all receipts up to `block`, the audited one.
+    Only an agency's receipts (`agencies`, by side) are asked for their block: what another payer
+    wrote there can neither accuse the one it paid nor hide what it spent.
     """
     for side in Side:
         received = lanes.get(channel.lanes[side.other].id, {})
         too_much = [
             finding
             for withdrawal in channel.withdrawals[side]
-            for finding in _check_one(channel, side, withdrawal, received)
+            for finding in _check_one(
+                channel, side, withdrawal, received, dated=agencies[side.other]
+            )
         ]
         yield from too_much
         if not too_much and channel.closed is None:
             paid = lanes.get(channel.lanes[side].id, {})
-            yield from _check_what_is_left(channel, side, received, paid, block)
+            limit = block if agencies[side] else None
+            yield from _check_what_is_left(channel, side, received, paid, limit)
 
 
 def _check_one(
-    channel: Channel, side: Side, withdrawal: Withdrawn, receipts: LaneReceipts
+    channel: Channel, side: Side, withdrawal: Withdrawn, receipts: LaneReceipts, *, dated: bool
 ) -> Iterator[Finding]:
     block = withdrawal.block
     deposited = _deposited_by(channel, side, channel.deposits[side], block)
     received = max(
         _settled_by(channel.lanes[side.other].settlements, block),
-        sum(r.amount_ucent for r in _first_of(receipts) if r.block is None or r.block < block),
+        sum(
+            r.amount_ucent
+            for r in _first_of(receipts)
+            if not dated or r.block is None or r.block < block
+        ),
     )
     paid = _settled_by(channel.lanes[side].settlements, block)
     own = deposited + received - paid
@@ -70,7 +82,7 @@ def _check_one(
 
 
 def _check_what_is_left(
-    channel: Channel, side: Side, received: LaneReceipts, paid: LaneReceipts, block: int
+    channel: Channel, side: Side, received: LaneReceipts, paid: LaneReceipts, limit: int | None
 ) -> Iterator[Finding]:
     withdrawn = channel.withdrawn_ucent(side)
     if not withdrawn:
@@ -81,7 +93,11 @@ def _check_what_is_left(
     )
     spent = max(
         channel.settled_ucent(side),
-        sum(r.amount_ucent for r in _first_of(paid) if r.block is not None and r.block <= block),
+        sum(
+            r.amount_ucent
+            for r in _first_of(paid)
+            if limit is None or (r.block is not None and r.block <= limit)
+        ),
     )
     own = deposited + income - spent
     if withdrawn > own:

@@ -19,7 +19,7 @@ from farthing.channels.client.taking_out import (
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.errors import LocalError
 from farthing.channels.ids import to_hex
-from farthing.channels.messages import WithdrawalOffer
+from farthing.channels.messages import Error, WithdrawalOffer
 from farthing.channels.refusals import InsufficientBalance, NotNow
 from farthing.channels.state import (
     ACT_AGAIN_SECONDS,
@@ -435,3 +435,15 @@ async def test_a_claim_that_the_chain_does_not_take_is_an_error_and_harmless(
             with pytest.raises(RpcUnreachable):
                 await wallet.claim(timeout_seconds=10)
         assert await wallet.claim(timeout_seconds=10) == 7_000
+
+
+async def test_a_hub_s_errors_about_channels_that_are_not_ours_are_not_kept(
+    city: SmallCity,
+) -> None:
+    async with earned(city) as wallet:
+        channel = wallet.channels()[0].id
+        for number in (*range(100), None):
+            named = channel if number is None else number.to_bytes(32, "big")
+            city.hub.wires[-1].send(Error(code="x", channel=named, text="", what_to_do=""))
+        await until(wallet, lambda: channel in wallet._connection.refused)
+        assert set(wallet._connection.refused) == {channel}

@@ -48,6 +48,7 @@ def test_a_wallet_withdraws_and_shows_it(agency: Agency) -> None:
         (("withdraw", "1", "--channel", "0x00"), 1, "32 bytes"),
         (("withdraw",), 64, "Missing argument 'AMOUNT'"),
         (("withdraw", "1", "--timeout", "x"), 64, "'--timeout'"),
+        (("withdraw", "1", "--timeout", "nan"), 64, "no number of seconds"),
         (("claim",), 1, "no refused payout waits"),
         (("claim", "1"), 64, "unexpected extra argument"),
     ],

@@ -1,6 +1,7 @@
 """The auditor names whoever took more out of an open channel than was its own by then."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -166,3 +167,41 @@ def test_an_honest_city_names_nobody() -> None:
     world = city()
     assert not too_much(world)
     assert json.dumps(world.judge().to_json()).count("withdrew-too-much") == 0
+
+
+# -- what a payer that is no agency wrote of its time ---------------------------------------------
+
+
+def test_a_wallet_that_names_a_block_to_come_makes_nobody_a_thief() -> None:
+    world = World()
+    channel = world.open(ALICE, 100)
+    world.block = 2
+    world.pay(channel, Side.A, 60)
+    world.settle(channel, Side.A)
+    world.pay(channel, Side.B, 60, block=10**6, at=0)
+    world.block = 4
+    world.withdraw(channel, Side.A, 90)  # of 100 that are its own
+    assert failures(world.judge()) == []
+
+
+def test_a_wallet_cannot_hide_what_it_spent_behind_a_block_to_come() -> None:
+    world = World()
+    channel, other = world.open(ALICE, 1000), world.open(ALICE, 1000)
+    world.block = 2
+    world.pay(channel, Side.A, 100)
+    world.pay(other, Side.A, 100)  # which covers it for the account as a whole
+    world.pay(channel, Side.B, 100, block=10**6, at=0)
+    world.block = 4
+    world.withdraw(channel, Side.B, 100)
+    assert Code.WITHDREW_TOO_MUCH in {f.code for f in failures(world.judge())}
+
+
+def test_a_hub_without_a_hub_s_role_is_held_to_the_rules_all_the_same() -> None:
+    world = World()
+    world.memberships = [replace(one, role=4) for one in world.memberships]
+    world.member(ALICE, status=2)
+    channel = world.open(ALICE, 1000)
+    world.block = 2
+    world.pay(channel, Side.A, 500)
+    world.settle(channel, Side.A)
+    assert Code.PAYEE_NOT_MEMBER in {f.code for f in failures(world.judge())}

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from farthing.channels.errors import ChainError, FarthingError, LocalError, PeerError
-from farthing.cli.output import Form, emit, emit_rows, reports_errors, rows_options
+from farthing.cli.output import Form, emit, emit_rows, fail, reports_errors, rows_options
 
 
 class Refusal(LocalError):
@@ -93,11 +93,11 @@ def test_rows_are_csv_for_spreadsheets(capsys: pytest.CaptureFixture[str]) -> No
     assert row == ['a, "b"\nc', "-5", ""]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "\uff1d1"])
 def test_a_text_is_never_a_formula(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"id": text, "ucent": 1, "more": 1}
     [_, cells] = csv.reader(io.StringIO(printed(capsys, [row], Form.CSV), newline=""))
-    assert cells[0] == "'" + text
+    assert cells[0] == "'" + text.replace("\t", "?").replace("\r", "?")
     assert json.loads(printed(capsys, [row], Form.JSON))[0]["id"] == text
 
 
@@ -106,6 +106,10 @@ def test_what_others_wrote_cannot_move_the_cursor(capsys: pytest.CaptureFixture[
     assert "a?[2Jb?c?" in printed(capsys, [{"id": nasty, "ucent": 1, "more": 1}], Form.TABLE)
     emit({"purpose": nasty, "list": [nasty]}, as_json=False)
     assert "\x1b" not in capsys.readouterr().out
+    assert "\x1b" not in printed(capsys, [{"id": nasty, "ucent": 1, "more": 1}], Form.CSV)
+    with pytest.raises(SystemExit):
+        fail(Refusal(nasty, remedy=nasty), as_json=False)
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_rows_come_in_one_form_at_a_time() -> None:

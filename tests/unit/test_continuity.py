@@ -1,6 +1,8 @@
 """A database that was restored is noticed by a count that is kept beside it."""
 
 import json
+import os
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -118,11 +120,35 @@ def test_another_database_s_file_is_a_doubt(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_count_that_cannot_be_noted_is_not_said(path: Path) -> None:
-    continuity = opened(path)
-    continuity.path.unlink()
-    continuity.path.mkdir()
-    with pytest.raises(LedgerUnusable, match="nothing was sent"):
+    continuity = opened(path)  # whose ledger, and with it the file, is closed
+    with pytest.raises(LedgerUnusable, match="stored and goes on"):
         continuity.mark()
+
+
+def test_a_place_where_no_file_can_be_is_said_at_the_start(path: Path) -> None:
+    path.with_name(path.name + ".continuity").mkdir()
+    with pytest.raises(LedgerUnusable, match="check that it is a file"):
+        opened(path)
+
+
+def test_noting_a_count_needs_no_new_descriptor(path: Path) -> None:
+    ledger = Ledger(path)
+    continuity = Continuity(ledger)
+    ledger.commit((), (), continuity.count(1))  # which opens what SQLite needs
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = [os.open(path, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            used.extend(os.open(path, os.O_RDONLY) for _ in range(10_000))
+        ledger.commit((), (), continuity.count(1))
+        continuity.mark()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in used:
+            os.close(descriptor)
+    assert json.loads(continuity.path.read_text())["offers"] == 2
+    ledger.close()
 
 
 def test_nothing_is_noted_where_there_is_no_doubt(path: Path) -> None:

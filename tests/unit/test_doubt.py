@@ -77,6 +77,13 @@ def test_a_head_that_lags_does_not_shorten_it() -> None:
     assert step(channel(doubt_ends=DOUBT_UNKNOWN), Elapsed(), lagging).state.doubt_ends == ENDS
 
 
+def test_a_clock_that_was_far_ahead_and_is_put_right_does_not_prolong_it() -> None:
+    ahead = replace(moment(), now=NOW + 10**9)
+    state = step(channel(doubt_ends=DOUBT_UNKNOWN), Elapsed(), ahead).state
+    assert state.doubt_ends == NOW + 10**9 + OFFER_SECONDS_MAX
+    assert step(state, Elapsed(), moment()).state.doubt_ends == ENDS
+
+
 def test_the_wall_clock_does_not_end_it() -> None:
     late = replace(moment(ENDS + 50), head_timestamp=ENDS, head_seen=ENDS + 50)
     assert step(channel(doubt_ends=ENDS), Elapsed(), late).state.doubt_ends == ENDS

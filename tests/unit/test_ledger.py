@@ -112,9 +112,20 @@ def test_a_file_of_newer_software_is_refused_untouched(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     db.close()
-    with pytest.raises(LedgerUnusable, match="has version 2") as caught:
+    with pytest.raises(LedgerUnusable, match=f"has version {SCHEMA_VERSION + 1}") as caught:
         Ledger(path)
     assert "newer software" in caught.value.what_to_do
+
+
+def test_a_file_of_version_1_is_taken_forwards(path: Path) -> None:
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    db.close()
 
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:

@@ -361,8 +361,9 @@ def test_a_withdrawal_is_dead_only_when_a_confirmed_block_is_later_than_its_expi
     assert dead.effects == (told if side is Side.A else ())
 
 
-def test_a_closed_channel_ends_its_withdrawals() -> None:
-    result = seen(agreed(), status=ChainStatus.CLOSED)
+@pytest.mark.parametrize("status", [ChainStatus.CLOSING, ChainStatus.CLOSED])
+def test_a_channel_that_closes_ends_its_withdrawals(status: ChainStatus) -> None:
+    result = seen(agreed(), status=status)
     assert result.effects == (TellWithdrawal(terms=wish(Side.A), taken=False),)
 
 
