@@ -8,13 +8,14 @@ holds. Payments need no such count: the peer shows them on each connection.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .. import bounded_json
 from ..bounded_json import NotJson
@@ -54,7 +55,7 @@ class Continuity:
             self.doubt_ends = DOUBT_UNKNOWN
         self._offers = max(self._offers, 0 if marker is None else marker.offers)
         self._file = self._open()
-        ledger.hold(self._file)
+        ledger.hold(self._file.close)
         # In this order: a crash in between leaves a difference, which is a doubt again.
         ledger.commit((), (), self._settings())
         self.mark()
@@ -112,20 +113,17 @@ class Continuity:
         """
         text = json.dumps({"database": self._database, "offers": self._offers})
         try:
-            os.pwrite(self._file.fileno(), text.ljust(MARKER_BYTES - 1).encode() + b"\n", 0)
-            os.fsync(self._file.fileno())
-        except (OSError, ValueError) as error:  # the latter where it was closed
+            self._file.write(text.ljust(MARKER_BYTES - 1).encode() + b"\n")
+        except OSError as error:
             raise LedgerUnusable(
                 f"{self.path} cannot be written ({error})",
                 remedy="repair the disk and start again: what was asked for is stored and goes on",
             ) from error
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> HeldFile:
         """Make the file where there is none, and hold it open as long as the ledger."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            file = os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0)
-            file.truncate(MARKER_BYTES)
+            file = HeldFile(self.path, MARKER_BYTES)
             _sync_folder(self.path.parent)
         except OSError as error:
             raise LedgerUnusable(
@@ -133,6 +131,28 @@ class Continuity:
                 remedy="check that it is a file, and that its folder may be written",
             ) from error
         return file
+
+
+class HeldFile:
+    """A short file of a fixed size that stays open and is written in place; raises `OSError`."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor: int | None = os.open(path, flags, 0o600)
+        os.ftruncate(self._descriptor, size)
+
+    def write(self, content: bytes) -> None:
+        """Replace the content, durably; a file that was closed is not written."""
+        if self._descriptor is None:
+            raise OSError(errno.EBADF, "it was closed")
+        os.pwrite(self._descriptor, content, 0)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close it; its number may be another file's from now on."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def _sync_folder(path: Path) -> None:

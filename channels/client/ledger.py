@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..errors import LocalError
 from ..ids import Address, ChannelId
@@ -63,7 +63,7 @@ class Ledger:
     def __init__(self, path: Path, *, schema: str = "") -> None:
         """Open or create the file with mode 0600; `schema` adds the application's own tables."""
         self.path = path
-        self._held: list[IO[bytes]] = []
+        self._held: list[Callable[[], None]] = []
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._db = sqlite3.connect(
@@ -98,14 +98,14 @@ class Ledger:
         elif version < SCHEMA_VERSION:  # the tables are the same, records are read forwards
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
-    def hold(self, file: IO[bytes]) -> None:
-        """Close this file with the database."""
-        self._held.append(file)
+    def hold(self, close: Callable[[], None]) -> None:
+        """Call this when the database is closed."""
+        self._held.append(close)
 
     def close(self) -> None:
         """Close the file; nothing that was committed depends on it."""
-        for file in self._held:
-            file.close()
+        for close in self._held:
+            close()
         self._reader.close()
         self._db.close()
 
