@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import trio
@@ -12,7 +13,7 @@ from ..eip712 import Domain
 from ..errors import PeerError
 from ..frames import FRAME_BYTES_MAX, FrameReader, encode_frame
 from ..handshake import Role, Transcript, answer_hello, check_challenge, make_hello
-from ..ids import Address
+from ..ids import ZERO_WORD, Address
 from ..messages import Authenticate, Challenge, Error, Hello, Message
 from ..signing import Signer, verify_digest
 
@@ -53,8 +54,10 @@ class SlowReader(PeerError):
 class Wire:
     """Messages over one stream: `send` queues at once, `receive` gives all of one read."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, *, certificate: bytes = ZERO_WORD) -> None:
+        """Speak over a stream; `certificate` is the hash of the server's as this end knows it."""
         self._stream = stream
+        self._certificate = certificate
         self._reader = FrameReader()
         self._pending: list[Message] = []
         self._out_send, self._out = trio.open_memory_channel[bytes](QUEUE_FRAMES_MAX)
@@ -146,6 +149,11 @@ class Wire:
         self.peer = peer
         self._reader.frame_bytes_max = FRAME_BYTES_MAX
 
+    def _transcript(self, domain: Domain, hello: Hello, challenge: Challenge) -> Transcript:
+        return Transcript(
+            domain=domain, hello=hello, challenge=challenge, certificate=self._certificate
+        )
+
     async def dial(self, domain: Domain, signer: Signer, peer: Address) -> None:
         """Prove our signer and check the listener's; raises a `PeerError`."""
         hello = make_hello(
@@ -157,7 +165,7 @@ class Wire:
             check_challenge(hello, challenge)
             # The listener may speak at once: its first messages can come with its signature.
             self._reader.frame_bytes_max = FRAME_BYTES_MAX
-            transcript = Transcript(domain=domain, hello=hello, challenge=challenge)
+            transcript = self._transcript(domain, hello, challenge)
             signature = signer.sign_digest(transcript.digest(Role.DIALER))
             await self.say_now(Authenticate(signature=signature))
             answer = await self._expect(Authenticate)
@@ -166,16 +174,22 @@ class Wire:
             return
         raise ConnectionLost(f"the hub did not answer within {HANDSHAKE_SECONDS_MAX} s")
 
-    async def accept(self, domain: Domain, signer: Signer) -> None:
-        """Check the dialer's signer, then prove ours; raises a `PeerError`."""
+    async def accept(
+        self, domain: Domain, signer: Signer, admit: Callable[[Address], None] = lambda _: None
+    ) -> None:
+        """Check the dialer's signer, then prove ours; raises a `PeerError`.
+
+        `admit` is shown the proven signer before we prove ours, and may raise one too.
+        """
         with _deadline():
             hello = await self._expect(Hello)
             nonce = secrets.token_bytes(NONCE_BYTES)
             challenge = answer_hello(domain, hello, signer=signer.address, nonce=nonce)
             await self.say_now(challenge)
-            transcript = Transcript(domain=domain, hello=hello, challenge=challenge)
+            transcript = self._transcript(domain, hello, challenge)
             answer = await self._expect(Authenticate)
             verify_digest(transcript.digest(Role.DIALER), answer.signature, hello.signer)
+            admit(hello.signer)
             signature = signer.sign_digest(transcript.digest(Role.LISTENER))
             self._authenticated(hello.signer)
             await self.say_now(Authenticate(signature=signature))
