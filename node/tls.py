@@ -27,7 +27,9 @@ class UnusableCertificate(LocalError):
     """The certificate or its key cannot be served."""
 
     code = "unusable-certificate"
-    remedy = "name a PEM certificate and its own unencrypted PEM key; see `farthing hub certificate`"
+    remedy = (
+        "name a PEM certificate and its own unencrypted PEM key; see `farthing hub certificate`"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,7 @@ def load_tls(certificate_file: Path, key_file: Path) -> ServerTls:
     return ServerTls(context=context, certificate=certificate)
 
 
-async def accept(
-    stream: trio.SocketStream, tls: ServerTls | None
-) -> tuple[trio.abc.Stream, bytes]:
+async def accept(stream: trio.SocketStream, tls: ServerTls | None) -> tuple[trio.abc.Stream, bytes]:
     """Begin TLS on an accepted connection where we have it; the caller sets the time limit.
 
     Returns the stream to speak on and the hash of our certificate (zeros: no TLS). Raises

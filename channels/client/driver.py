@@ -417,14 +417,10 @@ class Driver:
 
     def _carry_out(self, channel: Channel, effect: Effect, wire: Wire | None) -> None:
         match effect:
-            case Send(message=Update() as update) if self._resending.takes(channel.id, update):
-                pass  # the last slice of what is being sent again holds it
             case Send(message=message):
-                self._send(channel.id, message, wire)
+                self._send_new(channel.id, message, wire)
             case SendStored(first_nonce=first_nonce):
-                if wire is not None and self.linked(channel.id, wire):
-                    last_nonce = channel.sent.total.nonce
-                    self._resending.start(channel.id, wire, first_nonce, last_nonce)
+                self._send_stored(channel, first_nonce, wire)
             case SubmitClose(close=close):
                 self._application.on_submit_close(channel, close)
             case SubmitWithdrawal(withdrawal=withdrawal):
@@ -441,6 +437,16 @@ class Driver:
                 self._disconnect(channel.id, reason, wire)
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+
+    def _send_new(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
+        """Send, but for payments that go with the last slice of what is being sent again."""
+        if not isinstance(message, Update) or not self._resending.takes(channel, message):
+            self._send(channel, message, wire)
+
+    def _send_stored(self, channel: Channel, first_nonce: int, wire: Wire | None) -> None:
+        """Begin to send what is stored; see `Resending`."""
+        if wire is not None and self.linked(channel.id, wire):
+            self._resending.start(channel.id, wire, first_nonce, channel.sent.total.nonce)
 
     def _send(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
         """Send on the connection that the message was meant for, if it still speaks.

@@ -156,6 +156,12 @@ class Policy:
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
 
+def check_private(hub: HubAddress, trust: Trust | None) -> None:
+    """Refuse to speak plainly with another machine; raises `NotLoopback`."""
+    if trust is None and not hub.is_loopback:
+        raise NotLoopback(f"the hub's host {hub.host[:80]} is not a loopback address")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `farthing wallet init` was told, all of it checked; see wallet.json.
@@ -172,8 +178,7 @@ class Settings:
     trust: Trust | None = None
 
     def __post_init__(self) -> None:
-        if self.trust is None and not self.hub.is_loopback:
-            raise NotLoopback(f"the hub's host {self.hub.host[:80]} is not a loopback address")
+        check_private(self.hub, self.trust)
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""

@@ -54,7 +54,7 @@ class Resending:
         self._one_slice(channel)
 
     def takes(self, channel: ChannelId, update: Update) -> bool:
-        """Whether these new payments will be sent with the rest of a lane, and not by themselves."""
+        """Whether these new payments are sent with the rest of a lane, not by themselves."""
         lane = self._lanes.get(channel)
         if lane is None:
             return False

@@ -142,28 +142,30 @@ class Dialled:
 async def dial(host: str, port: int, trust: Trust | None) -> Dialled:
     """Connect, with TLS where there is trust in a certificate; the caller sets the time limit.
 
-    Raises `OSError`, `TlsRefused`, `CertificateRefused`, `MalformedTrust`; the stream is closed then.
+    Raises `OSError`, `TlsRefused`, `CertificateRefused` and `MalformedTrust`, with nothing open.
     """
     plain = await trio.open_tcp_stream(host, port)
     if trust is None:
         return Dialled(stream=plain, certificate=ZERO_WORD)
     try:
-        stream = trio.SSLStream(
-            plain, trust.context(), server_hostname=host, https_compatible=True
-        )
-        try:
-            await stream.do_handshake()
-        except trio.BrokenResourceError as error:
-            raise refusal_of(error, "the hub") from None
-        seen = certificate_hash(stream.getpeercert(binary_form=True))
-        if trust.pins and seen not in trust.pins:
-            pins = " or ".join(map(fingerprint, trust.pins))
-            raise CertificateRefused(
-                f"the hub's certificate is {fingerprint(seen)}, not the pinned {pins}"
-            )
+        return await _secure(plain, host, trust)
     except BaseException:
         await trio.aclose_forcefully(plain)
         raise
+
+
+async def _secure(plain: trio.SocketStream, host: str, trust: Trust) -> Dialled:
+    stream = trio.SSLStream(plain, trust.context(), server_hostname=host, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError as error:
+        raise refusal_of(error, "the hub") from None
+    seen = certificate_hash(stream.getpeercert(binary_form=True))
+    if trust.pins and seen not in trust.pins:
+        pins = " or ".join(map(fingerprint, trust.pins))
+        raise CertificateRefused(
+            f"the hub's certificate is {fingerprint(seen)}, not the pinned {pins}"
+        )
     return Dialled(stream=stream, certificate=seen)
 
 

@@ -130,7 +130,7 @@ class Wire:
             self.refill()
 
     async def _send_bytes(self, data: bytes) -> None:
-        """Write all of it, each piece of it within its time; raises `SlowReader` where it is not."""
+        """Write all of it, each piece within its time; raises `SlowReader` where that passed."""
         rest = memoryview(data)
         try:
             for start in range(0, len(data), PIECE_BYTES):
@@ -145,7 +145,7 @@ class Wire:
         self._memory.hold(self, self._queued_bytes + self._reader.partial_bytes)
 
     def give_up(self, error: PeerError) -> None:
-        """End the connection at once; what is queued is lost. For whom others' peers matter more."""
+        """End the connection at once; what is queued is lost."""
         self._given_up = error
         self._writing.cancel()
 
