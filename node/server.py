@@ -14,7 +14,6 @@ from ..channels.client.driver import Driver
 from ..channels.client.memory import Memory
 from ..channels.client.pace import Pace
 from ..channels.client.session import run_session, say_error
-from ..channels.client.tls import TlsRefused
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX, ConnectionLost, Wire
 from ..channels.eip712 import Domain
 from ..channels.errors import FarthingError, LocalError, PeerError
@@ -22,7 +21,7 @@ from ..channels.ids import Address, address_to_hex
 from ..channels.signing import Signer
 from .engine import Engine
 from .limits import Door, DoorLimits, Overtaken, TooManyHandshakes, Visit
-from .tls import ServerTls, accept
+from .tls import ServerTls, SpeaksOtherwise, accept
 
 LAST_WORD_SECONDS_MAX = 1
 """For an error that a peer is told as its connection ends; it fits a buffer that is empty."""
@@ -161,7 +160,7 @@ class Server:
     async def _secured(self, stream: trio.SocketStream) -> Wire:
         try:
             secured, certificate = await accept(stream, self._tls)
-        except TlsRefused as error:
+        except SpeaksOtherwise as error:
             await _last_word(Wire(stream), error)
             raise
         except OSError as error:

@@ -32,6 +32,10 @@ class UnusableCertificate(LocalError):
     )
 
 
+class SpeaksOtherwise(TlsRefused):
+    """One end speaks TLS and the other plainly; said plainly, either end understands it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
     """A server's TLS: its context, and the SHA-256 of the certificate that it shows."""
@@ -73,16 +77,18 @@ async def accept(stream: trio.SocketStream, tls: ServerTls | None) -> tuple[trio
     """Begin TLS on an accepted connection where we have it; the caller sets the time limit.
 
     Returns the stream to speak on and the hash of our certificate (zeros: no TLS). Raises
-    `TlsRefused`; a peer that speaks plainly can then still be told so on the stream itself.
+    `SpeaksOtherwise`, which can still be said on the stream itself, and `TlsRefused`.
     """
     first = await stream.socket.recv(1, trio.socket.MSG_PEEK)
     speaks_tls = first == bytes([TLS_HANDSHAKE_BYTE])
     if tls is None:
         if speaks_tls:
-            raise TlsRefused("the peer speaks TLS and this side has none", remedy="dial plainly")
+            raise SpeaksOtherwise(
+                "the peer speaks TLS and this side has none", remedy="dial plainly"
+            )
         return stream, ZERO_WORD
     if first and not speaks_tls:
-        raise TlsRefused(
+        raise SpeaksOtherwise(
             "this side speaks nothing but TLS",
             remedy="give the wallet the hub's certificate: `farthing wallet trust`",
         )

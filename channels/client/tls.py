@@ -6,6 +6,7 @@ itself saw; without TLS it is 32 zero bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ssl
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ CERTIFICATE_FILE_BYTES_MAX: Final = 256 << 10
 """A certificate with its chain is a few kilobytes; more is another file."""
 
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+_DER_SEQUENCE = b"\x30"
 _PEM_END = "-----END CERTIFICATE-----"
 
 
@@ -123,12 +125,13 @@ def read_certificate(path: Path) -> bytes:
         raise MalformedTrust(f"{path} cannot be read ({error.strerror})") from None
     _, begin, rest = text.partition(_PEM_BEGIN)
     body, end, _ = rest.partition(_PEM_END)
-    try:
-        if begin and end:
-            return ssl.PEM_cert_to_DER_cert(begin + body + end)
-    except ValueError:  # what stands between them is no base64
-        pass
-    raise MalformedTrust(f"{path} holds no certificate")
+    der = b""
+    if begin and end:
+        with contextlib.suppress(ValueError):  # what stands between them is no base64
+            der = ssl.PEM_cert_to_DER_cert(begin + body + end)
+    if der[:1] != _DER_SEQUENCE:
+        raise MalformedTrust(f"{path} holds no certificate")
+    return der
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
