@@ -116,18 +116,19 @@ class Pace:
             if part and points + cost > SLICE_POINTS:
                 yield part, points
                 part, points = [], 0
-            if isinstance(message, Reestablish):
-                self._count_reestablish()
+            if isinstance(message, Reestablish) and not self._may_reestablish():
+                if part:
+                    yield part, points
+                raise TooManyReestablish(
+                    f"vouchers were shown over {REESTABLISH_BURST} times, more than once a second"
+                )
             part.append(message)
             points += cost
         if part:
             yield part, points
 
-    def _count_reestablish(self) -> None:
-        if not self._reestablish.take(trio.current_time()):
-            raise TooManyReestablish(
-                f"over {REESTABLISH_BURST} times, and more than once a second, vouchers were shown"
-            )
+    def _may_reestablish(self) -> bool:
+        return self._reestablish.take(trio.current_time())
 
     async def spend(self, points: int, read_bytes: int) -> None:
         """Wait until this connection may do that much."""

@@ -91,7 +91,10 @@ class Wire:
         self.peer: Address | None = None
 
     def send(self, message: Message) -> None:
-        """Queue a message for the writer task; raises `SlowReader` when the queue is full."""
+        """Queue a message for the writer task.
+
+        Raises `SlowReader`, `MemoryFull` or `ConnectionLost` where it cannot be.
+        """
         frame = encode_frame(encode_message(message))
         if self._queued_bytes + len(frame) > QUEUE_BYTES_MAX:
             raise SlowReader(f"{self._queued_bytes} bytes wait for the peer to read")
@@ -100,11 +103,13 @@ class Wire:
         try:
             self._out_send.send_nowait(frame)
             self._queued_bytes += len(frame)
-            self._hold()
         except trio.WouldBlock:
             raise SlowReader(f"{QUEUE_FRAMES_MAX} messages wait for the peer to read") from None
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise ConnectionLost("the connection is closed") from None
+        self._hold()
+        if self._given_up is not None:
+            raise self._given_up
 
     async def write_forever(self) -> None:
         """Write what is queued, as many messages in one write as wait; ends with `close`."""
