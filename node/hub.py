@@ -24,7 +24,7 @@ from .engine import Engine, Offer
 from .follower import Follower
 from .forgetting import forget_old
 from .home import DATABASE_NAME, owned
-from .limits import DoorLimits
+from .limits import TAKEOVERS_MAX, DoorLimits
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
@@ -140,7 +140,8 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
 
     What has been acknowledged is durable at any moment; leaving the block commits the rest.
     """
-    make_room(config.connections_max + config.guests_max + config.strangers_max)
+    most = config.connections_max + config.guests_max + config.strangers_max
+    make_room(most + 2 * TAKEOVERS_MAX)
     tls = _load_tls(config)
     password = read_password_file(config.password_file)
     signer = unlock(config.signer_keystore, password)

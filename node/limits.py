@@ -23,6 +23,9 @@ from ..channels.ids import Address
 BURST_SECONDS: Final = 10
 """Handshakes saved up while nobody comes: after a restart of the hub all wallets come at once."""
 
+TAKEOVERS_MAX: Final = 64
+"""Connections beyond the limit while those that they replace are ending, seconds at most."""
+
 ADDRESSES_MAX: Final = 4096
 """Addresses whose handshakes are counted; the one that was quiet the longest is forgotten."""
 
@@ -145,18 +148,18 @@ class Door:
     def admit(self, visit: Visit, signer: Address) -> None:
         """Give a proven signer its place; raises `TooManyConnections`, `TooManyGuests`.
 
-        A wallet that is connected already takes over its own place.
+        A wallet that is connected already takes over its own place, which is free in a moment.
         """
         for guest in [g for g in self._guests if g.signer and self._is_member(g.signer)]:
             self._guests.remove(guest)  # it was registered meanwhile
             self._place(guest, _Standing.MEMBER)
-        takes_over = self._is_connected(signer)
+        more = TAKEOVERS_MAX if self._is_connected(signer) else 0
         if self._is_member(signer):
-            if self._members >= self._limits.connections_max and not takes_over:
+            if self._members >= self._limits.connections_max + more:
                 raise TooManyConnections(f"{self._limits.connections_max} are connected")
             standing = _Standing.MEMBER
         else:
-            if len(self._guests) >= self._limits.guests_max and not takes_over:
+            if len(self._guests) >= self._limits.guests_max + more:
                 raise TooManyGuests(f"{self._limits.guests_max} that are no members are connected")
             standing = _Standing.GUEST
         self._strangers.pop(visit, None)

@@ -12,7 +12,7 @@ import trio
 
 from ..channels.client.driver import Driver
 from ..channels.client.memory import Memory
-from ..channels.client.pace import Pace
+from ..channels.client.pace import Pace, TokenBucket
 from ..channels.client.session import run_session, say_error
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX, ConnectionLost, Wire
 from ..channels.eip712 import Domain
@@ -33,6 +33,10 @@ LIMIT_CODES = frozenset(
     }
 )
 """Ends of connections that the operator is shown a count of."""
+
+STRANGERS_LOGGED = 1
+"""Ends of strangers' connections that are logged, in a second: the disk is not theirs to fill."""
+STRANGERS_LOGGED_BURST = 100
 
 log = logging.getLogger("farthing.hub.server")
 
@@ -85,6 +89,7 @@ class Server:
         self._signer = signer
         self._tls = entrance.tls
         self.memory = Memory(entrance.queued_bytes_max)
+        self._lines = TokenBucket(STRANGERS_LOGGED, STRANGERS_LOGGED_BURST, trio.current_time())
         self.door = Door(entrance.limits, engine.is_member, engine.is_connected)
 
     @property
@@ -122,13 +127,18 @@ class Server:
         except FarthingError as error:
             if error.code in LIMIT_CODES:
                 self.door.hits[error.code] += 1
-            who = "a stranger" if visit.signer is None else address_to_hex(visit.signer)
-            log.info("connection with %s ended: %s", who, error)
+            self._log_end(visit, error)
         finally:
             if wire is not None and visit.signer is not None:
                 self._engine.on_disconnected(wire, visit.signer)
             self.door.leave(visit)
             await trio.aclose_forcefully(stream)
+
+    def _log_end(self, visit: Visit, error: FarthingError) -> None:
+        if visit.signer is not None:
+            log.info("connection with %s ended: %s", address_to_hex(visit.signer), error)
+        elif self._lines.take(trio.current_time()):
+            log.info("connection with a stranger ended: %s", error)
 
     async def _turn_away(self, stream: trio.SocketStream, error: PeerError) -> None:
         """Say why, unless the peer would take it for TLS, and close."""

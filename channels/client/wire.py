@@ -32,6 +32,8 @@ WRITE_BYTES_MAX: Final = 2**18
 PIECE_BYTES: Final = 2**14
 WRITE_SECONDS_MAX: Final = 30
 """A peer that takes not even 16 KiB in this time, 550 bytes a second, reads too slowly."""
+CLOSE_SECONDS_MAX: Final = 5
+"""What is queued when a connection is to end is written in this time, or lost."""
 DECODED_MAX: Final = 512
 """Messages decoded before other connections have a turn: 64 KiB of pings are 9,000 of them."""
 HANDSHAKE_SECONDS_MAX: Final = 10
@@ -190,8 +192,11 @@ class Wire:
         await self._send_bytes(encode_frame(encode_message(message)))
 
     def close_soon(self) -> None:
-        """Let the writer finish what is queued and then end the connection."""
+        """Let the writer finish what is queued, within a short time, and end the connection."""
         self._out_send.close()
+        self._writing.deadline = min(
+            self._writing.deadline, trio.current_time() + CLOSE_SECONDS_MAX
+        )
 
     async def finish(self) -> None:
         """Close the stream at once; queued messages that were not written are lost."""

@@ -234,6 +234,23 @@ async def test_over_the_rate_of_all_addresses_one_is_told_to_come_back(
         await here.goes_on()
 
 
+async def test_strangers_do_not_fill_the_log(
+    hub_city: City,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("farthing.node.server.STRANGERS_LOGGED", 1e-9)
+    monkeypatch.setattr("farthing.node.server.STRANGERS_LOGGED_BURST", 3)
+    async with scene(hub_city, tmp_path) as here:
+        for _ in range(10):
+            wire = Wire(await here.stranger())
+            await wire._send_bytes(bytes(4))
+            assert (await last_error(wire)).code == "frame-empty"
+        assert caplog.text.count("a stranger ended") == 3
+
+
 # -- guests and members ---------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from farthing.channels.client.pace import (
     cost_of,
 )
 from farthing.channels.client.wire import (
+    CLOSE_SECONDS_MAX,
     DECODED_MAX,
     PIECE_BYTES,
     WRITE_SECONDS_MAX,
@@ -37,11 +38,19 @@ from farthing.channels.messages import Message, Ping, Reestablish, SubmitReading
 from farthing.node import limits
 from farthing.node.descriptors import OTHERS, TooFewDescriptors, make_room
 from farthing.node.forgetting import DailyAllowance, forget_old
-from farthing.node.limits import Door, DoorLimits, TooManyHandshakes
+from farthing.node.limits import (
+    Door,
+    DoorLimits,
+    TooManyConnections,
+    TooManyGuests,
+    TooManyHandshakes,
+)
 from farthing.node.store import DAY_SECONDS, HubStore
 
 from ..hub_parts import committed, parts, reopened
 from ..people import CHANNEL, NOW, payment
+
+SIGNER = Address(b"\xa2" * 20)
 
 # -- buckets ------------------------------------------------------------------------------------
 
@@ -187,6 +196,24 @@ async def test_a_write_without_progress_ends_the_connection(autojump_clock: Mock
     await theirs.aclose()
 
 
+async def test_a_connection_that_is_to_end_does_not_linger(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    wire = Wire(ours)
+
+    async def never(data: bytes | bytearray | memoryview) -> None:
+        await trio.sleep_forever()
+
+    ours.send_stream.send_all = never  # type: ignore[method-assign]
+    wire.send(Ping(token=1))
+    started = trio.current_time()
+    wire.close_soon()
+    with pytest.raises(ConnectionLost, match="this side"):
+        await wire.write_forever()
+    assert trio.current_time() == started + CLOSE_SECONDS_MAX
+    await wire.finish()
+    await theirs.aclose()
+
+
 async def test_a_slow_write_that_makes_progress_goes_on(autojump_clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
     wire, taken = Wire(ours), []
@@ -197,8 +224,7 @@ async def test_a_slow_write_that_makes_progress_goes_on(autojump_clock: MockCloc
 
     ours.send_stream.send_all = slowly  # type: ignore[method-assign]
     wire.send(SubmitReadings(id=bytes(16), format=110, senml=bytes(3 * PIECE_BYTES)))
-    wire.close_soon()
-    with pytest.raises(ConnectionLost, match="this side"):
+    with trio.move_on_after(10 * WRITE_SECONDS_MAX):
         await wire.write_forever()
     assert len(taken) == 4
     assert max(taken) == PIECE_BYTES
@@ -266,6 +292,23 @@ async def test_whoever_leaves_frees_a_place_whatever_it_was() -> None:
     assert (door.strangers, door.members, door.guests) == (0, 0, 0)
 
 
+async def test_taking_over_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TAKEOVERS_MAX", 2)
+    values = DoorLimits(
+        connections_max=1,
+        guests_max=1,
+        strangers_max=10,
+        handshakes_per_second=1000,
+        handshakes_per_address=0,
+    )
+    for is_member, error in ((True, TooManyConnections), (False, TooManyGuests)):
+        door = Door(values, lambda _, m=is_member: m, lambda _: True)  # type: ignore[misc]
+        for _ in range(3):
+            door.admit(door.arrive("192.0.2.1"), SIGNER)
+        with pytest.raises(error):
+            door.admit(door.arrive("192.0.2.1"), SIGNER)
+
+
 # -- descriptors --------------------------------------------------------------------------------
 
 
@@ -307,9 +350,6 @@ def test_a_day_s_allowance_counts_what_was_used_before_and_ends_with_the_day() -
     assert not allowance.is_left(b"bob", 11 * DAY_SECONDS - 1)
     assert allowance.is_left(b"carol", 10 * DAY_SECONDS)
     assert allowance.is_left(b"bob", 11 * DAY_SECONDS)
-
-
-SIGNER = Address(b"\xa2" * 20)
 
 
 def _submission(number: int, now: int) -> list[Statement]:
