@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from ..channels.client import pace
 from ..channels.client.pace import TokenBucket
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX
 from ..channels.errors import PeerError
@@ -28,6 +29,12 @@ TAKEOVERS_MAX: Final = 64
 
 ADDRESSES_MAX: Final = 4096
 """Addresses whose handshakes are counted; the one that was quiet the longest is forgotten."""
+
+SIGNERS_MAX: Final = 4096
+"""Members whose points are remembered after they have gone, beside those who are connected."""
+
+GUEST_POINTS_PER_SECOND: Final = 20_000
+"""Of all guests together, a fifth of a core: whoever is to be registered says little."""
 
 _IPV6_PREFIX: Final = 64
 """Who has one IPv6 address has 2⁶⁴ of them."""
@@ -109,6 +116,10 @@ class Door:
         self._members = 0
         self._addresses: OrderedDict[str, TokenBucket] = OrderedDict()
         self._all = self._bucket(limits.handshakes_per_second)
+        self._points: OrderedDict[Address, TokenBucket] = OrderedDict()
+        self._guest_points = TokenBucket(
+            GUEST_POINTS_PER_SECOND, 2 * GUEST_POINTS_PER_SECOND, trio.current_time()
+        )
         self.hits: Counter[str] = Counter()
 
     @property
@@ -172,6 +183,21 @@ class Door:
             self._guests.add(visit)
         else:
             self._members += 1
+
+    def points(self, visit: Visit) -> TokenBucket:
+        """What an admitted connection may do: a member what it has left, however it reconnects.
+
+        All guests have one share together, as a key costs nothing to make.
+        """
+        if visit.signer is None or visit.standing is not _Standing.MEMBER:
+            return self._guest_points
+        bucket = self._points.pop(visit.signer, None)
+        if bucket is None:
+            bucket = TokenBucket(pace.POINTS_PER_SECOND, pace.POINTS_BURST, trio.current_time())
+        self._points[visit.signer] = bucket
+        while len(self._points) > SIGNERS_MAX + self._limits.connections_max:
+            self._points.popitem(last=False)
+        return bucket
 
     def leave(self, visit: Visit) -> None:
         """Free the place of a connection that has ended."""

@@ -123,7 +123,8 @@ class Server:
         try:
             wire = await self._greeted(stream, visit)
             self._engine.on_connected(wire, _proven(visit))
-            await run_session(wire, self._driver, self._engine, Pace(self.door.hits))
+            pace = Pace(self.door.hits, self.door.points(visit))
+            await run_session(wire, self._driver, self._engine, pace)
         except FarthingError as error:
             if error.code in LIMIT_CODES:
                 self.door.hits[error.code] += 1

@@ -95,12 +95,17 @@ class TokenBucket:
 
 
 class Pace:
-    """The buckets of one connection; `tally` counts for all of them what was slowed."""
+    """The buckets of one connection; `tally` counts for all of them what was slowed.
 
-    def __init__(self, tally: Counter[str] | None = None) -> None:
+    `points` may be a bucket that several connections share, at a time or one after the other.
+    """
+
+    def __init__(
+        self, tally: Counter[str] | None = None, points: TokenBucket | None = None
+    ) -> None:
         now = trio.current_time()
         self._tally = Counter[str]() if tally is None else tally
-        self._points = TokenBucket(POINTS_PER_SECOND, POINTS_BURST, now)
+        self._points = points or TokenBucket(POINTS_PER_SECOND, POINTS_BURST, now)
         self._bytes = TokenBucket(BYTES_PER_SECOND, BYTES_BURST, now)
         self._reestablish = TokenBucket(REESTABLISH_PER_SECOND, REESTABLISH_BURST, now)
 

@@ -22,6 +22,7 @@ from farthing.channels.handshake import make_hello
 from farthing.channels.messages import Error, Message, Ping, Pong, Reestablish, Update
 from farthing.channels.signing import Signer
 from farthing.node.hub import Hub
+from farthing.node.server import open_listener
 
 from ..hub_world import (
     City,
@@ -293,12 +294,13 @@ async def test_a_guest_that_is_registered_is_a_guest_no_longer(
 # -- authenticated ones ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("registered", [True, False], ids=["member", "guest"])
 async def test_endless_pings_are_answered_no_faster_than_a_share_allows(
-    hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, registered: bool
 ) -> None:
     monkeypatch.setattr("farthing.channels.client.pace.POINTS_BURST", 5_000)
     async with scene(hub_city, tmp_path) as here:
-        wire = await here.dial(new_signer())
+        wire = await here.dial(await here.member() if registered else new_signer())
         answered = 0
 
         async def read() -> None:
@@ -359,10 +361,15 @@ async def test_who_asks_for_everything_and_reads_nothing_is_given_up(
     hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("farthing.channels.client.wire.WRITE_SECONDS_MAX", 1)
-    for name in ("POINTS_PER_SECOND", "POINTS_BURST"):  # so that the kernel's buffers are full soon
-        monkeypatch.setattr(f"farthing.channels.client.pace.{name}", 10**7)
+
+    async def with_small_buffers(*arguments: Any) -> trio.SocketListener:
+        listener = await open_listener(*arguments)
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr("farthing.node.hub.open_listener", with_small_buffers)
     async with scene(hub_city, tmp_path) as here:
-        wire = await here.dial(new_signer())
+        wire = await here.dial(await here.member())
 
         async def flood() -> None:
             pings = frames(*(Ping(token=n) for n in range(1, 5_000)))

@@ -309,6 +309,38 @@ async def test_taking_over_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> No
             door.admit(door.arrive("192.0.2.1"), SIGNER)
 
 
+async def test_a_member_that_reconnects_has_no_more_points_and_guests_share_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SIGNERS_MAX", 1)
+    monkeypatch.setattr(limits, "GUEST_POINTS_PER_SECOND", 1)
+    door = Door(
+        DoorLimits(
+            connections_max=1,
+            guests_max=9,
+            strangers_max=10,
+            handshakes_per_second=1000,
+            handshakes_per_address=0,
+        ),
+        lambda signer: signer[0] < 10,
+        lambda _: True,
+    )
+
+    def bucket(number: int) -> TokenBucket:
+        visit = door.arrive("192.0.2.1")
+        door.admit(visit, Address(bytes([number]) * 20))
+        found = door.points(visit)
+        door.leave(visit)
+        return found
+
+    first = bucket(1)
+    assert bucket(1) is first
+    assert bucket(2) is not first
+    assert bucket(10) is bucket(11) is not first
+    bucket(3)
+    assert bucket(1) is not first  # of more than are remembered the oldest is forgotten
+
+
 # -- descriptors --------------------------------------------------------------------------------
 
 
