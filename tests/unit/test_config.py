@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import farthing.contracts
+from farthing.channels.client.memory import BYTES_MAX
 from farthing.node import config as hub_config
 from farthing.node import settings
 from farthing.node.config import (
@@ -19,6 +20,7 @@ from farthing.node.config import (
     load,
     read_password,
 )
+from farthing.node.limits import DoorLimits
 
 TEXT = """rpc_url = "http://127.0.0.1:8545"
 deployment_file = "deployment.json"
@@ -77,6 +79,13 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         requests_per_day=200,
         keep_days=400,
     )
+
+
+def test_a_door_s_defaults_are_those_of_the_configuration() -> None:
+    limits = DoorLimits(connections_max=1000)
+    for field in fields(limits):
+        assert SETTINGS[field.name].default == getattr(limits, field.name)
+    assert SETTINGS["queued_mib_max"].default * 2**20 == BYTES_MAX
 
 
 def test_each_field_has_a_setting_with_words_and_a_default_that_is_allowed() -> None:
