@@ -368,7 +368,7 @@ async def test_vouchers_shown_again_and_again_end_the_connection(
 async def test_who_asks_for_everything_and_reads_nothing_is_given_up(
     hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farthing.channels.client.wire.WRITE_SECONDS_MAX", 1)
+    monkeypatch.setattr("farthing.channels.client.wire.WRITE_SECONDS_MAX", 3)
 
     async def with_small_buffers(*arguments: Any) -> trio.SocketListener:
         listener = await open_listener(*arguments)
@@ -387,7 +387,7 @@ async def test_who_asks_for_everything_and_reads_nothing_is_given_up(
 
         async with meanwhile(flood):
             await here.goes_on()
-            await until(lambda: here.hits("slow-reader") == 1)
+            await until(lambda: here.hits("slow-reader") >= 1)
         await wire.finish()
         await until(lambda: here.hub.server.memory.total_bytes < 1024)
 
