@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from ..channels.client.continuity import elsewhere
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
@@ -178,7 +179,15 @@ def _put_together(
         channels_max=config.channels_max,
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
-    driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    place = config.marker_dir
+    driver = Driver(
+        store.ledger,
+        keys.signer,
+        deployment.domain(),
+        follower.moment,
+        engine,
+        elsewhere=None if place is None else elsewhere(place, signer, deployment.deployment),
+    )
     engine.attach(driver, Requests(store, driver, follower.moment))
     settler = Settler(
         driver,

@@ -1,6 +1,7 @@
 """A hub and alice's wallet as processes of their own on a real chain, and the commands to them."""
 
 import itertools
+import os
 import shutil
 import signal
 import subprocess
@@ -107,6 +108,7 @@ class Agency:
             capture_output=True,
             timeout=PATIENCE_SECONDS,
             check=False,
+            env={**os.environ, "XDG_STATE_HOME": str(self.folder.path.parent / "state")},
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 

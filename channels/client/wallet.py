@@ -94,7 +94,12 @@ class Wallet:
         self._follower = Follower(chain, settings.account, self._pulse, self._notices)
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
-            ledger, signer, settings.deployment.domain(), self._follower.moment, hearing
+            ledger,
+            signer,
+            settings.deployment.domain(),
+            self._follower.moment,
+            hearing,
+            elsewhere=folder.marker_elsewhere(settings, signer.address),
         )
         self._driver.on_change = self._pulse.beat
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
