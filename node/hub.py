@@ -95,6 +95,7 @@ class Hub:
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
+            "running_twice": self.engine.doubles.listed(),
             "stopped": [to_hex(c.id) for c in channels if c.stopped is not None],
             "settlements": len(settlements),
             "settlement_gas": sum(row["gas_used"] for row in settlements),

@@ -37,6 +37,7 @@ from .follower import Follower
 from .ledger import LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import run_session
+from .twin import RunningTwice, Twin
 from .wire import Refused, Wire
 
 CONNECT_SECONDS_MAX: Final = 10
@@ -127,6 +128,7 @@ class Connection:
         self._announced: dict[ChannelId, _Announced] = {}
         self._early: dict[ChannelId, Reestablish] = {}
         self._propose_at = float("-inf")
+        self.twin = Twin()
         self.refused: dict[ChannelId, Error] = {}
         """The hub's newest error about each channel; what it was about ended or goes on."""
         self._speaking: set[ChannelId] = set()
@@ -181,6 +183,7 @@ class Connection:
             if trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
             self._set(LinkState.WAITING)
+            await trio.sleep(self.twin.rested())
             # Half of it at random, so that a hub that comes back is not asked by all at once.
             await trio.sleep(delay_seconds * (0.5 + random.random() / 2))  # noqa: S311 - no secret
             delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
@@ -194,6 +197,9 @@ class Connection:
             self.trouble = None
             self._set(LinkState.CONNECTED)
             self._notices.tell("connected", f"connected to the hub at {self._settings.hub}")
+            complaint = self.twin.to_say()
+            if complaint is not None:
+                wire.send(complaint)
             await run_session(wire, self._driver, self)
         finally:
             self._forget()
@@ -218,7 +224,8 @@ class Connection:
 
     def _lost(self, error: FarthingError) -> None:
         if self.trouble is None or self.trouble.code != error.code:
-            self._notices.tell("disconnected", str(error), code=error.code)
+            kind = error.code if isinstance(error, RunningTwice) else "disconnected"
+            self._notices.tell(kind, str(error), code=error.code)
         self.trouble = error
 
     def _forget(self) -> None:
@@ -276,6 +283,11 @@ class Connection:
         return held is not None and held.phase is Phase.CLOSED
 
     def _on_error(self, message: Error) -> None:
+        if self.twin.hear(message):
+            error = RunningTwice("another process uses this wallet's key at the same time")
+            self._notices.tell(error.code, str(error), code=error.code)
+        if message.code == RunningTwice.code:
+            return
         self._notices.tell(
             "hub-error", f"the hub says: {message.text}: {message.what_to_do}", code=message.code
         )

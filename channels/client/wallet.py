@@ -296,6 +296,7 @@ class Wallet:
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
             "restored": self._driver.in_doubt,
+            "running_twice": self._connection.twin.record(),
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
