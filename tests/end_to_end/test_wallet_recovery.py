@@ -67,7 +67,8 @@ def test_a_wallet_whose_folder_is_gone_goes_on_where_it_was(
     agency: Agency, tmp_path: Path, password_file: Path
 ) -> None:
     agency.earn(2)
-    agency.ask_wallet("pay", "700")
+    for _ in range(2):  # one payment
+        agency.ask_wallet("pay", "700", "--id", "0x" + "ab" * 16)
     agency.ask_wallet("pay", "50")
     made = backup(agency, tmp_path / "bundle", "--with-keystore")
     assert (made["written"], made["channels"], made["keystore"]) == (True, 1, True)
