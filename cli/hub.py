@@ -17,12 +17,15 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
+from ..channels.client.durable_file import write_whole
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
 from ..node.home import CONTROL_NAME, DATABASE_NAME
 from ..node.programme import EXAMPLE, check_programmes, load_programme
+from .doctor import hub_doctor
 from .keys import AMOUNT, FILE
 from .output import EXIT_REFUSED, Form, emit, emit_rows, json_option, reports_errors, rows_options
 
@@ -49,6 +52,7 @@ def read_config(path: Path) -> HubConfig:
 @click.group(epilog="Example: farthing hub status --config hub/hub.toml")
 def hub() -> None:
     """Run and operate an agency's hub."""
+    harden_process()
 
 
 @hub.command()
@@ -90,7 +94,7 @@ def init(
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
     if not programme:
-        (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+        write_whole(folder / EXAMPLE.name, EXAMPLE.read_bytes())
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
@@ -103,7 +107,7 @@ password_file = "password"
 programme_files = {_toml(programmes)}
 """
     config = folder / "hub.toml"
-    config.write_text(text, encoding="utf-8")
+    write_whole(config, text.encode())
     emit(
         {
             "config": str(config),
@@ -349,3 +353,6 @@ def receipts(*, out: Path, config: Path, as_json: bool) -> None:
 
     count, ucent = export_receipts(read_config(config).data_dir / DATABASE_NAME, out)
     emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)
+
+
+hub.add_command(hub_doctor)

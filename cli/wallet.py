@@ -15,8 +15,9 @@ from ..channels.client.control import serve_control
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
 from ..channels.client.keystore import address as address_of
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import Address, address_to_hex
-from . import wallet_history, wallet_payments, wallet_recovery
+from . import doctor, wallet_history, wallet_payments, wallet_recovery
 from .keys import ADDRESS, FILE
 from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
@@ -34,6 +35,7 @@ CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:10], "channel")
 @click.group(epilog="Example: farthing wallet balance --folder alice")
 def wallet() -> None:
     """Run and use a device wallet."""
+    harden_process()
 
 
 # -- making and running ---------------------------------------------------------------------------
@@ -283,6 +285,7 @@ def address(*, folder: Path, as_json: bool) -> None:
 
 for command in (
     wallet_history.history,
+    doctor.wallet_doctor,
     wallet_recovery.backup,
     wallet_recovery.recover,
     wallet_payments.join,

@@ -79,7 +79,7 @@ class Continuity:
         self._database = token(DATABASE_ID_BYTES) if known is None else known
         self._offers = int(settings.get("offers", "0"))
         paths = [self.path] if elsewhere is None else [self.path, elsewhere]
-        markers = [_read(path) for path in paths]
+        markers = [read_marker(path) for path in paths]
         is_new = known is None
         # Elsewhere, a file is missed only by a database that has written one.
         missed = [not is_new, not is_new and _ELSEWHERE in settings]
@@ -150,7 +150,7 @@ class Continuity:
                 ) from error
 
 
-def _read(path: Path) -> Marker | None:
+def read_marker(path: Path) -> Marker | None:
     """A file's content; None where there is none that can be used."""
     try:
         with path.open("rb") as file:
