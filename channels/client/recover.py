@@ -35,8 +35,9 @@ from .ports import ChainPort
 from .schema import SCHEMA
 from .wire import ConnectionLost, Wire
 
-ASK_SECONDS_MAX: Final = 15.0
-"""A hub shows what it holds at once; one that does not is not waited for longer."""
+CONNECT_SECONDS_MAX: Final = 10.0
+SHOW_SECONDS_MAX: Final = 5.0
+"""A hub shows what it holds at once; of a channel that has stopped it shows nothing."""
 QUIET_SECONDS: Final = 1.0
 """A hub that has introduced a channel introduces the next one within this."""
 CHANNELS_MAX: Final = 1024
@@ -180,10 +181,10 @@ async def ask_hub(
     """
     hub = settings.hub
     try:
-        with trio.fail_after(ASK_SECONDS_MAX):
+        with trio.fail_after(CONNECT_SECONDS_MAX):
             stream = await trio.open_tcp_stream(hub.host, hub.port)
     except (OSError, trio.TooSlowError) as error:
-        cause = str(error) or f"no answer in {ASK_SECONDS_MAX:g} s"
+        cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX:g} s"
         raise ConnectionLost(f"the hub at {hub} cannot be reached ({cause})") from None
     wire = Wire(stream)
     try:
@@ -198,8 +199,8 @@ async def _introduced(
 ) -> tuple[dict[ChannelId, Terms], dict[ChannelId, Shown]]:
     introduced: dict[ChannelId, Terms] = {}
     shown: dict[ChannelId, Shown] = {}
-    quiet = trio.current_time() + ASK_SECONDS_MAX
-    with trio.move_on_after(ASK_SECONDS_MAX):
+    quiet = trio.current_time() + SHOW_SECONDS_MAX
+    with trio.move_on_after(SHOW_SECONDS_MAX):
         while trio.current_time() < quiet:
             with trio.move_on_after(quiet - trio.current_time()) as waiting:
                 for message in await wire.receive():
