@@ -62,6 +62,9 @@ def _files(config: HubConfig) -> Iterator[Check]:
     yield check_mode("password file", config.password_file)
     yield check_mode("account keystore", config.account_keystore)
     yield check_mode("signer keystore", config.signer_keystore)
+    if not folder.exists():
+        yield ok("data folder", "there is none yet: the hub has not run")
+        return
     yield check_mode("data folder", folder)
     yield check_mode("database file", database, must_exist=False)
     for end in ("-wal", "-shm", ".continuity"):

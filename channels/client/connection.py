@@ -97,6 +97,20 @@ class Receiver(Protocol):
         """The connection is gone."""
 
 
+async def open_wire(settings: Settings) -> Wire:
+    """Connect to the hub of the settings; nobody has proven anything yet.
+
+    Raises `HubUnreachable`.
+    """
+    hub = settings.hub
+    try:
+        with trio.fail_after(CONNECT_SECONDS_MAX):
+            return Wire(await trio.open_tcp_stream(hub.host, hub.port))
+    except (OSError, trio.TooSlowError) as error:
+        cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
+        raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Announced:
     terms: Terms
@@ -189,7 +203,7 @@ class Connection:
             delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
 
     async def _once(self) -> None:
-        wire = Wire(await self._dial())
+        wire = await open_wire(self._settings)
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
@@ -208,15 +222,6 @@ class Connection:
     @property
     def _hub_signer(self) -> Address:
         return self._settings.hub_signer
-
-    async def _dial(self) -> trio.SocketStream:
-        hub = self._settings.hub
-        try:
-            with trio.fail_after(CONNECT_SECONDS_MAX):
-                return await trio.open_tcp_stream(hub.host, hub.port)
-        except (OSError, trio.TooSlowError) as error:
-            cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
-            raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None
 
     def _set(self, state: LinkState) -> None:
         self.state = state

@@ -27,15 +27,15 @@ from ..voucher import LaneTotal, UnverifiedVoucher, Voucher
 from . import keystore
 from .adoption import check_terms, terms_of
 from .bundle import Bundle
+from .connection import open_wire
 from .durable_file import sync_folder, write_whole
 from .folder import Folder, FolderExists, FolderUnusable, Settings, write_settings
 from .ledger import Ledger
 from .logs import OpenedLog
 from .ports import ChainPort
 from .schema import SCHEMA
-from .wire import ConnectionLost, Wire
+from .wire import Wire
 
-CONNECT_SECONDS_MAX: Final = 10.0
 SHOW_SECONDS_MAX: Final = 5.0
 """A hub shows what it holds at once; of a channel that has stopped it shows nothing."""
 QUIET_SECONDS: Final = 1.0
@@ -179,14 +179,7 @@ async def ask_hub(
 
     Only what is under our own signature and the hub's is believed. Raises a `PeerError`.
     """
-    hub = settings.hub
-    try:
-        with trio.fail_after(CONNECT_SECONDS_MAX):
-            stream = await trio.open_tcp_stream(hub.host, hub.port)
-    except (OSError, trio.TooSlowError) as error:
-        cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX:g} s"
-        raise ConnectionLost(f"the hub at {hub} cannot be reached ({cause})") from None
-    wire = Wire(stream)
+    wire = await open_wire(settings)
     try:
         await wire.dial(settings.deployment.domain(), signer, settings.hub_signer)
         return await _introduced(wire, settings, signer.address)

@@ -380,3 +380,18 @@ def test_a_hub_s_lane_that_does_not_add_up_is_named(agency: Agency, tmp_path: Pa
     assert [w for w in rows if w.startswith("received on")] != []
     assert "1 add up" in rows["lanes"]["found"]
     assert [rows[w]["verdict"] for w in rows if w.startswith("channel ")] == ["problem"]
+
+
+def test_a_hub_that_never_ran_has_nothing_wrong_but_that_it_does_not_run(
+    agency: Agency, tmp_path: Path
+) -> None:
+    made = farthing(
+        *("hub", "init", tmp_path / "hub", "--rpc", agency.city.rpc_url, "--port", "1"),
+        *("--deployment", agency.city.deployment_file),
+    )
+    assert made.code == 0
+    done = farthing("hub", "doctor", "--config", tmp_path / "hub" / "hub.toml", "--json")
+    assert done.code == 0
+    told = {w: row for w, row in rows_of(done).items() if row["verdict"] != "ok"}
+    assert list(told) == ["listening"]
+    assert not (tmp_path / "hub" / "data").exists()
