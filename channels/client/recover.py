@@ -29,6 +29,7 @@ from .adoption import check_terms, terms_of
 from .bundle import Bundle
 from .connection import open_wire
 from .durable_file import sync_folder, write_whole
+from .evidence import keep_shown
 from .folder import Folder, FolderExists, FolderUnusable, Settings, write_settings
 from .ledger import Ledger
 from .logs import OpenedLog
@@ -319,7 +320,7 @@ async def recover(
                 f" {address_to_hex(bundle.signer)}"
             )
         recovery = await look(bundle, signer, chain, offline=offline)
-        await trio.to_thread.run_sync(_fill, draft, bundle.settings, _to_hold(recovery))
+        await trio.to_thread.run_sync(_fill, draft, bundle.settings, recovery)
     return recovery
 
 
@@ -333,7 +334,7 @@ def take_up(
     key = _read_key(keystore_file)
     with _drafted(path) as draft:
         signer = _take_key(draft, key, password)
-        _fill(draft, settings(signer.address), ())
+        _fill(draft, settings(signer.address), Recovery(found=()))
     return Folder(path=path)
 
 
@@ -392,12 +393,14 @@ def _take_key(draft: Folder, key: str, password: str) -> Signer:
     return keystore.unlock(draft.keystore_file, password)
 
 
-def _fill(draft: Folder, settings: Settings, channels: Iterable[Channel]) -> None:
-    """Write the ledger, in doubt, and the settings."""
+def _fill(draft: Folder, settings: Settings, recovery: Recovery) -> None:
+    """Write the ledger, in doubt and with what the hub has shown, and the settings."""
+    shown = (one.shown.theirs for one in recovery.found if one.shown is not None)
     ledger = Ledger(draft.ledger_file, schema=SCHEMA)
     try:
         doubt = ("INSERT INTO setting VALUES (?, ?)", ("doubt", str(DOUBT_UNKNOWN)))
-        ledger.commit(channels, (), [doubt])
+        kept = [keep_shown(voucher) for voucher in shown if voucher is not None]
+        ledger.commit(_to_hold(recovery), (), [doubt, *kept])
     finally:
         ledger.close()
     write_settings(draft, settings)

@@ -30,6 +30,7 @@ from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
+from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
 from .follower import Follower
@@ -109,7 +110,12 @@ class Wallet:
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
         self._guard = Guard(
-            transactions, settings.account, self._follower, self._pulse, self._notices
+            transactions,
+            settings.account,
+            self._follower,
+            self._pulse,
+            self._notices,
+            load_shown(ledger),
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)

@@ -38,6 +38,7 @@ from .small_city import (
     SmallCity,
     earn,
     settings,
+    until,
 )
 
 
@@ -236,3 +237,28 @@ async def test_a_key_that_is_taken_up_again_starts_in_doubt(
     assert held(city) == []
     async with city.wallet() as wallet:
         assert wallet.status()["restored"]
+
+
+async def test_what_the_hub_has_shown_is_settled_before_anything_may_be_accepted(
+    city: SmallCity,
+) -> None:
+    """The hub closes by an old total while the wallet is still in doubt."""
+    await recovered(city, await lost(city))
+    async with city.wallet() as wallet:
+        assert wallet.status()["restored"]
+        assert wallet.channels()[0].received.voucher is None
+        await city.chain.start_close(TERMS)
+        await until(wallet, lambda: city.chain.settled != [])
+        assert city.chain.settled[0].total.transferred_ucent == 4 * PRICE_UCENT
+
+
+async def test_a_recovered_wallet_closes_alone_with_what_the_hub_has_shown(
+    city: SmallCity,
+) -> None:
+    await recovered(city, await lost(city))
+    async with city.wallet() as wallet:
+        await wallet.start_close(timeout_seconds=10)
+        assert [one.total.transferred_ucent for one in city.chain.settled] == [4 * PRICE_UCENT]
+    async with city.wallet() as wallet:  # and does so once
+        await wallet._follower.refresh()
+        assert len(city.chain.settled) == 1
