@@ -37,6 +37,7 @@ from .follower import Follower
 from .ledger import LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import run_session
+from .tls import dial
 from .twin import RunningTwice, Twin
 from .wire import Refused, Wire
 
@@ -105,7 +106,8 @@ async def open_wire(settings: Settings) -> Wire:
     hub = settings.hub
     try:
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            return Wire(await trio.open_tcp_stream(hub.host, hub.port))
+            dialled = await dial(hub.host, hub.port, settings.trust)
+            return Wire(dialled.stream, certificate=dialled.certificate)
     except (OSError, trio.TooSlowError) as error:
         cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
         raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None

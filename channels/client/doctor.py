@@ -33,6 +33,7 @@ from .folder import Folder, Settings
 from .ledger import RECEIVED, SCHEMA_VERSION, SENT
 from .peek import Peek, peek
 from .ports import ChainPort
+from .tls import dial, fingerprint
 
 SPACE_BYTES_MIN: Final = 64 << 20
 """Less is a warning: a wallet writes 8 KB a commit into its log before it is taken in."""
@@ -340,6 +341,28 @@ async def check_port(what: str, host: str, port: int) -> Check:
     return ok(what, f"answers at {host} port {port}")
 
 
+async def check_hub(settings: Settings) -> list[Check]:
+    """Whether the hub answers, and shows the certificate that the settings trust."""
+    hub = settings.hub
+    try:
+        with trio.fail_after(CONNECT_SECONDS_MAX):
+            dialled = await dial(hub.host, hub.port, settings.trust)
+    except (OSError, trio.TooSlowError) as error:
+        cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX:g} s"
+        found = f"nothing answers at {hub} ({cause})"
+        unknown = not_checked("certificate", "the hub does not answer")
+        return [warning("hub", found, "check that the hub runs"), unknown]
+    except FarthingError as error:
+        refused = problem("certificate", error.text, error.what_to_do)
+        return [ok("hub", f"answers at {hub}"), refused]
+    await trio.aclose_forcefully(dialled.stream)
+    if settings.trust is None:
+        shown = not_checked("certificate", "the hub is on this machine: the wire has none")
+    else:
+        shown = ok("certificate", f"{fingerprint(dialled.certificate)}, which is trusted")
+    return [ok("hub", f"answers at {hub}"), shown]
+
+
 # -- what is at risk ------------------------------------------------------------------------------
 
 
@@ -390,8 +413,7 @@ async def examine(
     rows.append(_continuity(folder, settings))
     windows = [c.terms.challenge_seconds for c in channels]
     rows += await check_chain(chain, windows)
-    rows.append(await check_port("hub", settings.hub.host, settings.hub.port))
-    rows.append(not_checked("certificate", "the hub is on this machine: the wire has none"))
+    rows += await check_hub(settings)
     return [*rows, *at_risk(channels, unacknowledged)]
 
 
