@@ -5,7 +5,9 @@ Rule: as the wallet's (channels/client/doctor.py): it changes nothing and works 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import trio
 
@@ -29,6 +31,7 @@ from ..channels.client.doctor import (
 )
 from ..channels.client.peek import peek
 from ..channels.client.ports import ChainPort
+from ..channels.client.tls import certificate_hash, fingerprint, read_certificate
 from ..channels.deployment import Deployment
 from ..channels.errors import FarthingError
 from ..channels.ids import to_hex
@@ -62,6 +65,11 @@ def _files(config: HubConfig) -> Iterator[Check]:
     yield check_mode("password file", config.password_file)
     yield check_mode("account keystore", config.account_keystore)
     yield check_mode("signer keystore", config.signer_keystore)
+    if config.tls_certificate_file is None or config.tls_key_file is None:
+        yield not_checked("certificate", "none is configured: the hub serves this machine alone")
+    else:
+        yield check_mode("certificate key", config.tls_key_file)
+        yield check_certificate(config.tls_certificate_file, config.tls_key_file)
     if not folder.exists():
         yield ok("data folder", "there is none yet: the hub has not run")
         return
@@ -74,6 +82,16 @@ def _files(config: HubConfig) -> Iterator[Check]:
     yield check_mode("lock", folder / LOCK_NAME, must_exist=False)
     yield check_space("disk space", folder)
     yield check_writes("disk writes", folder)
+
+
+def check_certificate(certificate: Path, key: Path) -> Check:
+    """Whether certificate and key can be read and belong together."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        found = f"{certificate} and its key cannot be used ({error})"
+        return problem("certificate", found, "make another: `farthing hub certificate`")
+    return ok("certificate", fingerprint(certificate_hash(read_certificate(certificate))))
 
 
 def _gathered(rows: Iterable[Check]) -> Iterator[Check]:

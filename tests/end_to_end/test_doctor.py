@@ -18,8 +18,11 @@ from farthing.channels.client.chain import WrongChain
 from farthing.channels.client.doctor import Check, Verdict, examine
 from farthing.channels.client.folder import Folder, write_settings
 from farthing.channels.client.ledger import SCHEMA_VERSION
+from farthing.channels.client.tls import Trust
 from farthing.channels.ids import to_hex
 from farthing.channels.signing import BadSignature
+from farthing.node.certificate import make_certificate
+from farthing.node.doctor import check_certificate
 
 from ..agency import Agency, running_agency
 from ..hub_world import City, farthing
@@ -393,5 +396,28 @@ def test_a_hub_that_never_ran_has_nothing_wrong_but_that_it_does_not_run(
     done = farthing("hub", "doctor", "--config", tmp_path / "hub" / "hub.toml", "--json")
     assert done.code == 0
     told = {w: row for w, row in rows_of(done).items() if row["verdict"] != "ok"}
-    assert list(told) == ["listening"]
+    assert {w: row["verdict"] for w, row in told.items()} == {
+        "certificate": "not checked",
+        "listening": "warning",
+    }
     assert not (tmp_path / "hub" / "data").exists()
+
+
+def test_a_certificate_and_its_key_are_checked_by_the_hub_s_doctor(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "localhost")
+    other = tmp_path / "other"
+    other.mkdir()
+    _, other_key = make_certificate(other, "localhost")
+    assert check_certificate(certificate, key).verdict is OK
+    for wrong_pair in ((certificate, other_key), (certificate, tmp_path / "missing")):
+        assert check_certificate(*wrong_pair).verdict is PROBLEM
+
+
+async def test_a_hub_without_the_trusted_certificate_is_a_problem(city: SmallCity) -> None:
+    """Here it has none at all."""
+    folder = await used(city)
+    settings = folder.settings()
+    write_settings(folder, replace(settings, trust=Trust(pins=(b"\x01" * 32,))))
+    rows = await looked_over(city)
+    assert wrong(rows) == {"certificate": PROBLEM}
+    assert rows["hub"].verdict is OK
