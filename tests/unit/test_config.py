@@ -46,7 +46,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_left_out_has_a_default(folder: Path) -> None:
+def test_what_is_left_out_has_a_default(folder: Path, machine: Path) -> None:
     config = load(folder / "hub.toml", {"PATH": "/bin"})
     assert config == HubConfig(
         listen_host="127.0.0.1",
@@ -56,6 +56,7 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         rpc_url="http://127.0.0.1:8545",
         deployment_file=folder / "deployment.json",
         data_dir=folder / "hub-data",
+        marker_dir=machine / "farthing",
         account_keystore=folder / "account.json",
         signer_keystore=folder / "signer.json",
         password_file=folder / "password",
@@ -116,6 +117,14 @@ def test_the_environment_comes_first(folder: Path) -> None:
     assert config.programme_files == (folder / "block.toml", folder / "deployment.json")
     assert config.deposit_ucent == 12500
     assert config.data_dir == folder / "other"
+
+
+def test_the_count_of_signed_offers_is_kept_in_the_folder_that_is_named_or_nowhere(
+    folder: Path,
+) -> None:
+    named = load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "counts"})
+    assert named.marker_dir == folder / "counts"
+    assert load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "none"}).marker_dir is None
 
 
 def test_paths_start_at_the_file_and_absolute_ones_stay(
