@@ -13,6 +13,7 @@ import trio
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
+from ..channels.client.outbox import KEEP_BLOCKS, Outbox
 from ..channels.deployment import Deployment
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
@@ -21,12 +22,12 @@ from .config import HubConfig
 from .desk import ChainDesk
 from .engine import Engine, Offer
 from .follower import Follower
-from .home import DATABASE_NAME, owned
+from .home import DATABASE_NAME, OUTBOX_NAME, owned
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
 from .rewards import Rewards
-from .sender import connect
+from .sender import TransactionUnknown, connect
 from .server import Server, open_listener
 from .settler import Settler, Watcher
 from .store import HubStore
@@ -45,6 +46,7 @@ class Hub:
     account: Address
     signer: Signer
     store: HubStore
+    desk: ChainDesk
     driver: Driver
     engine: Engine
     follower: Follower
@@ -134,19 +136,25 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     for programme in programmes:
         log.info("pays for %s of %s, version %d", programme.id, programme.agency, programme.version)
     deployment = read_deployment(config.deployment_file)
-    desk = ChainDesk(
-        Web3Chain(
-            connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds),
-            deployment,
-            signer=account,
-            confirmations=config.confirmations,
-        )
-    )
-    await desk.read(lambda chain: chain.check_identity())
+    web3 = connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds)
+    reader = ChainDesk(Web3Chain(web3, deployment, signer=None))
+    await reader.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
         listener = await open_listener(config.listen_host, config.listen_port)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
+        desk = ChainDesk(
+            Web3Chain(
+                web3,
+                deployment,
+                signer=account,
+                confirmations=config.confirmations,
+                outbox=Outbox(
+                    config.data_dir / OUTBOX_NAME,
+                    keep_blocks=max(config.confirmations, KEEP_BLOCKS),
+                ),
+            )
+        )
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)
@@ -171,7 +179,14 @@ def _put_together(
     rewards: Rewards,
 ) -> Hub:
     account, signer = keys.account, keys.signer.address
-    follower = Follower(desk, store, account=account, signer=signer, first_block=deployment.block)
+    follower = Follower(
+        desk,
+        store,
+        account=account,
+        signer=signer,
+        first_block=deployment.block,
+        ahead_seconds_max=(None if deployment.is_development else config.chain_ahead_seconds_max),
+    )
     offer = Offer(
         challenge_seconds=config.challenge_seconds,
         challenge_blocks=config.challenge_blocks,
@@ -187,12 +202,14 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
+    follower.on_replaced = settler.forget_attempts
     domain, most = deployment.domain(), config.connections_max
     return Hub(
         config=config,
         account=account,
         signer=keys.signer,
         store=store,
+        desk=desk,
         driver=driver,
         engine=engine,
         follower=follower,
@@ -208,6 +225,10 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.driver.run)
+            try:
+                await hub.desk.send(lambda chain: chain.look_back())
+            except TransactionUnknown as error:  # it is sent again, and looked for before others
+                log.warning("%s", error)
             await hub.follower.poll(hub.driver, hub.engine.on_opened)
             hub.warn_of_membership()
             if hub.driver.in_doubt:
