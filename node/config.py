@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..channels.client.continuity import state_home
+from ..channels.deployment import CHAIN_AHEAD_SECONDS_MAX
 from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
@@ -151,6 +152,7 @@ class HubConfig:
     settle_age_seconds: int
     settle_rows_max: int
     confirmations: int
+    chain_ahead_seconds_max: int
     rpc_timeout_seconds: int
     connections_max: int
     guests_max: int
@@ -362,6 +364,11 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "confirmations": Setting(
         read=_whole(0, 1000), default=0, what="blocks on top of one that make it count; 0 for QBFT"
+    ),
+    "chain_ahead_seconds_max": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=CHAIN_AHEAD_SECONDS_MAX,
+        what="how far ahead of this machine's clock a block's time is believed",
     ),
     "rpc_timeout_seconds": Setting(
         read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"

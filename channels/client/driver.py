@@ -256,7 +256,8 @@ class Driver:
         if result.state is not before:  # a commit for nothing costs a device's flash its life
             self._set(result.state)
         if result.state.doubt_ends != before.doubt_ends:
-            self._batch.statements.extend(self._continuity.note(result.state.doubt_ends))
+            noted = self._continuity.note(result.state.doubt_ends, was=before.doubt_ends)
+            self._batch.statements.extend(noted)
         for effect in result.effects:
             self._follow(result.state, effect, newest)
 

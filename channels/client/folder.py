@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from .. import bounded_json
 from ..bounded_json import NotJson
-from ..deployment import Deployment
+from ..deployment import CHAIN_AHEAD_SECONDS_MAX, Deployment
 from ..errors import LocalError
 from ..ids import Address, address_from_hex, address_to_hex
 from ..terms import (
@@ -37,6 +37,7 @@ SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
 """A settings file is about 2 KB; a longer one is another file."""
 CONFIRMATIONS_MAX: Final = 1000
+YEAR_SECONDS: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
@@ -137,6 +138,7 @@ class Policy:
 
     A longer challenge window leaves more time to answer a dishonest close and locks money longer.
     `confirmations` more blocks on top of a block confirm it; 0 for chains that are final at once.
+    A block whose time is over `chain_ahead_seconds_max` ahead of this clock is not believed.
     """
 
     challenge_seconds_min: int = CHALLENGE_SECONDS_MIN
@@ -144,6 +146,7 @@ class Policy:
     challenge_blocks_min: int = CHALLENGE_BLOCKS_MIN
     challenge_blocks_max: int = 100_000
     confirmations: int = 0
+    chain_ahead_seconds_max: int = CHAIN_AHEAD_SECONDS_MAX
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -152,6 +155,7 @@ class Policy:
             ("challenge_blocks_min", CHALLENGE_BLOCKS_MIN, self.challenge_blocks_max),
             ("challenge_blocks_max", self.challenge_blocks_min, CHALLENGE_BLOCKS_MAX),
             ("confirmations", 0, CONFIRMATIONS_MAX),
+            ("chain_ahead_seconds_max", 1, YEAR_SECONDS),
         ):
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:
@@ -185,6 +189,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_private(self.hub, self.trust)
+
+    def ahead_seconds_max(self) -> int | None:
+        """How far the chain's time may be ahead of this clock; None where it is moved at will."""
+        development = self.deployment.is_development
+        return None if development else self.policy.chain_ahead_seconds_max
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
@@ -310,6 +319,11 @@ class Folder:
             return None
         place = Path(settings.marker_dir) if settings.marker_dir else state_home(os.environ)
         return elsewhere(place, signer, settings.deployment.deployment)
+
+    @property
+    def outbox(self) -> Path:
+        """transactions: a file for each transaction that the chain may still take or give back."""
+        return self.path / "transactions"
 
     @property
     def control_file(self) -> Path:

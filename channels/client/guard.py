@@ -7,6 +7,7 @@ repeat is refused without harm.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -160,8 +161,12 @@ class Guard:
                 channel.terms, withdrawal, ours_is_a=channel.side is Side.A
             )
         except ChainError as error:  # the hub submits it too: one of the two comes too late
-            text, name = str(error), "0x" + channel.id.hex()
-            self._notices.tell("withdrawal-not-submitted", text, channel=name)
+            with suppress(ChainError):
+                await self._follower.refresh()  # it may be the money that came before us
+            chain = driver.get(channel.id).chain
+            if chain is None or chain.withdrawn_ucent[terms.side] < terms.total_ucent:
+                text, name = str(error), "0x" + channel.id.hex()
+                self._notices.tell("withdrawal-not-submitted", text, channel=name)
         self._follower.poke()
 
     async def claim(self) -> None:

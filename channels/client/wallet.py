@@ -33,12 +33,14 @@ from .driver import Driver, UnknownChannel
 from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
-from .follower import Follower
+from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
 from .ledger import Ledger
+from .outbox import KEEP_BLOCKS, Outbox
 from .payment_ids import KeptPayment, PaymentIds
 from .payments import PaymentAsk, Requests, usage_payment
+from .plain_errors import plain_errors
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
@@ -93,7 +95,14 @@ class Wallet:
         self._ledger = ledger
         self._pulse = Pulse()
         self._notices = Notices()
-        self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        self._follower = Follower(
+            chain,
+            settings.account,
+            self._pulse,
+            self._notices,
+            known=kept_head(ledger),
+            ahead_seconds_max=settings.ahead_seconds_max(),
+        )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
             ledger,
@@ -453,6 +462,11 @@ class Wallet:
         text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
         self._notices.tell("doubt-over", text)
 
+    def tell_of_stranger(self) -> None:
+        """Tell the owner that another program sends transactions with the wallet's key."""
+        text = "another program sends transactions with this wallet's key: run one at a time"
+        self._notices.tell("another-sender", text)
+
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
         await self._driver.wait_durable()
@@ -493,6 +507,7 @@ async def open_wallet(
         ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
+            sender = None
             if chain is None or transactions is None:
                 rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
                 reader = ChainReader(
@@ -500,36 +515,22 @@ async def open_wallet(
                 )
                 calls = ContractCalls(settings.deployment)
                 chain = chain or reader
-                transactions = transactions or SignerTransactions(
-                    TransactionSender(reader, signer), calls
+                outbox = Outbox(
+                    folder.outbox, keep_blocks=max(settings.policy.confirmations, KEEP_BLOCKS)
                 )
+                sender = TransactionSender(reader, signer, outbox=outbox)
+                transactions = transactions or SignerTransactions(sender, calls)
             wallet = Wallet(folder, signer, ledger, chain, transactions)
+            if sender is not None:
+                sender.on_stranger = wallet.tell_of_stranger
             try:
-                with _plain_errors():
+                with plain_errors():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(wallet.run)
+                        if sender is not None:
+                            nursery.start_soon(sender.resume)
                         yield wallet
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
                     await wallet.flush()
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise a group of errors of one kind as its first, as if there were no background."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
-        if len({type(error) for error in errors}) > 1:
-            raise
-        raise errors[0] from None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

@@ -68,6 +68,7 @@ def test_what_is_left_out_has_a_default(folder: Path, machine: Path) -> None:
         settle_age_seconds=3600,
         settle_rows_max=100,
         confirmations=0,
+        chain_ahead_seconds_max=900,
         rpc_timeout_seconds=10,
         connections_max=1000,
         guests_max=64,
