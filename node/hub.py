@@ -16,12 +16,14 @@ from ..channels.client.keystore import read_password_file, unlock
 from ..channels.deployment import Deployment
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
+from .allowances import Allowances
 from .chain import Web3Chain
 from .config import HubConfig
 from .desk import ChainDesk
 from .engine import Engine, Offer
 from .follower import Follower
 from .home import DATABASE_NAME, owned
+from .liquidity import Liquidity, OnChain
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
@@ -29,6 +31,7 @@ from .rewards import Rewards
 from .sender import connect
 from .server import Server, open_listener
 from .settler import Settler, Watcher
+from .silence import Silence
 from .store import HubStore
 
 SUBMIT_POLL_SECONDS = 0.2
@@ -51,6 +54,8 @@ class Hub:
     opener: Opener
     settler: Settler
     watcher: Watcher
+    liquidity: Liquidity
+    silence: Silence
     server: Server
     port: int = 0
     """The one it listens on, once it does."""
@@ -99,6 +104,8 @@ class Hub:
             "settlement_gas": sum(row["gas_used"] for row in settlements),
             "settled_rows": sum(row["settled"] for row in settlements),
             "settled_channels": sum(row["channels"] for row in settlements),
+            "silent": sum(1 for c in channels if self.silence.is_silent(c.id)),
+            "liquidity": self.liquidity.report(),
         }
 
     def channel_rows(self) -> list[dict[str, Any]]:
@@ -115,6 +122,8 @@ class Hub:
                 "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,
                 "withdrawn_ucent": c.chain.withdrawn_ucent[c.side] if c.chain else 0,
                 "available_ucent": c.our_balance_ucent(),
+                "last_heard": self.silence.last_heard(c.id),
+                "silent_seconds": self.silence.silent_seconds(c.id),
             }
             for c in self.driver.channels.values()
         ]
@@ -179,6 +188,8 @@ def _put_together(
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
     driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    allowances = _allowances(config, store, follower)
+    driver.countersigning = allowances
     engine.attach(driver, Requests(store, driver, follower.moment))
     settler = Settler(
         driver,
@@ -187,6 +198,20 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
+    watcher = Watcher(driver, desk, settler, follower)
+    silence = Silence(
+        store.ledger,
+        driver,
+        watcher,
+        engine.heard_since,
+        settle_seconds=config.silent_settle_seconds,
+        close_seconds=config.silent_close_seconds,
+    )
+    settler.is_silent = silence.is_silent
+    chain = OnChain(desk=desk, follower=follower, account=account, signer=signer)
+    liquidity = Liquidity(config, store.ledger, driver, chain, rewards)
+    liquidity.is_present = lambda channel: not silence.is_silent(channel)
+    engine.cover = engine.requests.cover = liquidity
     domain, most = deployment.domain(), config.connections_max
     return Hub(
         config=config,
@@ -196,10 +221,22 @@ def _put_together(
         driver=driver,
         engine=engine,
         follower=follower,
-        opener=Opener(config, desk, follower, engine, account=account, signer=signer),
+        opener=Opener(config, chain, engine, liquidity, allowances),
         settler=settler,
-        watcher=Watcher(driver, desk, settler, follower),
+        watcher=watcher,
+        liquidity=liquidity,
+        silence=silence,
         server=Server(engine, driver, domain, keys.signer, connections_max=most),
+    )
+
+
+def _allowances(config: HubConfig, store: HubStore, follower: Follower) -> Allowances:
+    return Allowances(
+        store.ledger,
+        follower.moment,
+        openings_max=config.openings_member_day_max,
+        withdrawal_least_ucent=config.withdrawal_least_ucent,
+        withdrawals_max=config.withdrawals_member_day_max,
     )
 
 
@@ -219,6 +256,8 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
             nursery.start_soon(hub.settler.run)
             nursery.start_soon(hub.watcher.run)
             nursery.start_soon(hub.opener.run)
+            nursery.start_soon(hub.liquidity.run)
+            nursery.start_soon(hub.silence.run)
             nursery.start_soon(hub.submit_forever)
             hub.port = listener.socket.getsockname()[1]
             await nursery.start(

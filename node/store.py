@@ -46,6 +46,25 @@ CREATE TABLE request (
 CREATE INDEX request_state ON request (state);
 """
 
+LATER_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS top_up (
+    id INTEGER PRIMARY KEY, channel BLOB NOT NULL, account BLOB NOT NULL,
+    amount_ucent TEXT NOT NULL, deposit_before_ucent TEXT NOT NULL, nonce INTEGER NOT NULL,
+    day INTEGER NOT NULL, block INTEGER, state TEXT NOT NULL
+)""",
+    "CREATE INDEX IF NOT EXISTS top_up_day ON top_up (day)",
+    "CREATE INDEX IF NOT EXISTS top_up_sent ON top_up (state) WHERE state='sent'",
+    """CREATE TABLE IF NOT EXISTS member_day (
+    kind TEXT NOT NULL, account BLOB NOT NULL, day INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (kind, account)
+) WITHOUT ROWID""",
+    # `uptime` is the hub's running time at which a wallet was last heard; null while connected.
+    """CREATE TABLE IF NOT EXISTS heard (
+    channel BLOB PRIMARY KEY, uptime INTEGER, at INTEGER NOT NULL
+) WITHOUT ROWID""",
+)
+"""Tables that came after version 2 of the database: made in those that lack them."""
+
 
 class OtherHubsDatabase(LocalError):
     """The database was written under another deployment or with other keys."""
@@ -67,6 +86,7 @@ class HubStore:
         """Open or create the database; raises `LedgerUnusable`."""
         self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
+        self.ledger.commit((), (), [(sql, ()) for sql in LATER_TABLES])
 
     def pin(self, deployment: Deployment, account: Address, signer: Address) -> None:
         """Tie the database to one deployment and one pair of keys; raises `OtherHubsDatabase`.

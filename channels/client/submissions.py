@@ -44,6 +44,11 @@ TEMPORARY_CODES: Final = frozenset(
         "hub-busy",
         "no-channel",
         "not-a-member",
+        "topping-up",
+        "hub-out-of-funds",
+        "member-day-cap",
+        "budget-exhausted",
+        "lane-full",
     }
 )
 """Refusals that the hub does not remember: the same submission may be paid later."""

@@ -65,6 +65,15 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         rpc_timeout_seconds=10,
         connections_max=1000,
         channels_max=10_000,
+        top_up_below_ucent=25_000_000,
+        top_up_to_ucent=100_000_000,
+        top_up_member_day_ucent=1_000_000_000,
+        top_up_rows_max=100,
+        openings_member_day_max=4,
+        withdrawal_least_ucent=1_000_000,
+        withdrawals_member_day_max=24,
+        silent_settle_seconds=86_400,
+        silent_close_seconds=2_592_000,
     )
 
 
