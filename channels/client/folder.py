@@ -33,6 +33,7 @@ SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
 """A settings file is about 2 KB; a longer one is another file."""
 CONFIRMATIONS_MAX: Final = 1000
+SILENT_SECONDS_MAX: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
 LOCK_BYTES_MAX: Final = 64
 
@@ -118,6 +119,8 @@ class Policy:
 
     A longer challenge window leaves more time to answer a dishonest close and locks money longer.
     `confirmations` more blocks on top of a block confirm it; 0 for chains that are final at once.
+    Once the hub has not answered for `hub_silent_settle_seconds` what was received is settled, and
+    after `hub_silent_close_seconds` the channel is closed without it; 0 for never.
     """
 
     challenge_seconds_min: int = CHALLENGE_SECONDS_MIN
@@ -125,6 +128,8 @@ class Policy:
     challenge_blocks_min: int = CHALLENGE_BLOCKS_MIN
     challenge_blocks_max: int = 100_000
     confirmations: int = 0
+    hub_silent_settle_seconds: int = 24 * 3600
+    hub_silent_close_seconds: int = 0
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -133,6 +138,8 @@ class Policy:
             ("challenge_blocks_min", CHALLENGE_BLOCKS_MIN, self.challenge_blocks_max),
             ("challenge_blocks_max", self.challenge_blocks_min, CHALLENGE_BLOCKS_MAX),
             ("confirmations", 0, CONFIRMATIONS_MAX),
+            ("hub_silent_settle_seconds", 0, SILENT_SECONDS_MAX),
+            ("hub_silent_close_seconds", 0, SILENT_SECONDS_MAX),
         ):
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:

@@ -251,6 +251,7 @@ async def test_one_member_gets_no_more_than_its_cap_of_the_day(
     async with hub_with(hub_city, tmp_path, "alice", "bob", **cap) as (hub, (alice, bob)):
         assert await use_up(alice, 4) == [""] * 4
         await until(lambda: deposit_ucent(hub, alice) == 10 * FLOW_UCENT)
+        await until(lambda: hub.liquidity.report()["on_their_way"] == 0)
         assert await use_up(alice, 6) == [""] * 6
         pack = b"\3" * 16
         answer = await alice.submit("1", submission=pack)
@@ -277,6 +278,7 @@ async def test_what_an_operator_pays_beyond_a_lane_waits_for_its_top_up(
         with pytest.raises(NotCovered, match="topping-up"):
             await answer({"id": to_hex(asked.id), "pay": True})
         await until(lambda: deposit_ucent(hub, alice) == 9 * FLOW_UCENT)
+        await alice.look()
         assert await answer({"id": to_hex(asked.id), "pay": True}) == {
             "id": to_hex(asked.id),
             "state": "paid",
@@ -321,9 +323,8 @@ async def test_a_hub_that_dies_between_sending_and_confirmation_tops_up_once(
             await use_up(alice, 3)
             await trio.sleep_forever()
 
-    with pytest.raises(BaseExceptionGroup, match="Trio nursery") as died:
+    with pytest.raises(Killed):
         await until_it_dies()
-    assert died.value.subgroup(Killed) is not None
     (channel,) = channels
     monkeypatch.setattr(Web3Chain, "deposit_many", real)
     async with running_hub(tmp_path / "hub" / "hub.toml") as hub:
