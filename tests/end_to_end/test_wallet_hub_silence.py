@@ -1,4 +1,4 @@
-"""A wallet whose hub has gone silent: it settles, tells its owner, and closes where it is told to."""
+"""A wallet whose hub is silent: it settles, tells its owner, and closes where it is told to."""
 
 import pytest
 import trio
