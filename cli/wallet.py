@@ -13,10 +13,18 @@ import click
 
 from ..channels.client.control import serve_control
 from ..channels.client.deployment_file import read_deployment
-from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
+from ..channels.client.folder import (
+    Folder,
+    Policy,
+    Settings,
+    check_private,
+    create_folder,
+    parse_hub_address,
+)
 from ..channels.client.keystore import address as address_of
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import Address, address_to_hex
-from . import wallet_history, wallet_payments
+from . import doctor, wallet_history, wallet_payments, wallet_recovery, wallet_trust
 from .keys import ADDRESS, FILE
 from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
@@ -34,6 +42,7 @@ CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:10], "channel")
 @click.group(epilog="Example: farthing wallet balance --folder alice")
 def wallet() -> None:
     """Run and use a device wallet."""
+    harden_process()
 
 
 # -- making and running ---------------------------------------------------------------------------
@@ -46,6 +55,11 @@ def wallet() -> None:
 @click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint.")
 @click.option("--deployment", metavar="FILE", type=FILE, required=True)
 @click.option("--account", type=ADDRESS, help="Who owns the money. Default: the new key.")
+@wallet_trust.certificate_option
+@wallet_trust.ca_option
+@click.option(
+    "--keystore", "keystore_file", metavar="FILE", type=FILE, help="Take up this key again."
+)
 @password_option
 @json_option
 @reports_errors
@@ -57,12 +71,17 @@ def init(  # noqa: PLR0913 - one argument for each option
     rpc_url: str,
     deployment: Path,
     account: Address | None,
+    certificates: tuple[str, ...],
+    ca: str | None,
+    keystore_file: Path | None,
     password_file: Path | None,
     as_json: bool,
 ) -> None:
     r"""Make a wallet: a folder with a new key, where its hub is, and which chain it trusts.
 
-    Register its signer (and its account, if another) as a member, then `wallet run`.
+    Register its signer (and its account, if another) as a member, then `wallet run`. A hub on
+    another machine needs TLS: name its certificate, or a CA that vouches for its host name. With
+    --keystore (and --password-file) it is a lost wallet's new folder: the hub shows its channels.
 
     \b
     Example:
@@ -71,6 +90,8 @@ def init(  # noqa: PLR0913 - one argument for each option
     """
     record = read_deployment(deployment)
     hub = parse_hub_address(hub_address)
+    trust = wallet_trust.trust_of(certificates, ca)
+    check_private(hub, trust)
     made: list[Settings] = []
 
     def settings(signer: Address) -> Settings:
@@ -82,12 +103,20 @@ def init(  # noqa: PLR0913 - one argument for each option
                 account=account or signer,
                 deployment=record,
                 policy=Policy(),
+                trust=trust,
             )
         )
         return made[0]
 
-    password = read_password(folder, password_file, make=True)
-    create_folder(folder, password, settings)
+    if keystore_file is not None:
+        from ..channels.client.recover import take_up  # noqa: PLC0415 - not for --help
+
+        if password_file is None:
+            raise click.UsageError("give --password-file with --keystore")
+        take_up(folder, read_password(folder, password_file), keystore_file, settings)
+    else:
+        password = read_password(folder, password_file, make=True)
+        create_folder(folder, password, settings)
     emit(
         {
             "folder": str(folder),
@@ -235,12 +264,17 @@ def receipts(*, folder: Path, out: Path | None, as_json: bool) -> None:
         with read_folder(home) as view:
             for line in view.receipts():
                 click.echo(line)
+            wallet_history.say_gaps(view.gaps())
         return
     try:
         count, ucent = export_receipts(home.ledger_file, out)
     except OSError as error:
         raise unwritable(out, error) from None
-    emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)
+    with read_folder(home) as view:
+        gaps = view.gaps()
+    made = {"file": str(out), "receipts": count, "paid_ucent": ucent}
+    emit({**made, "gaps": gaps} if as_json else made, as_json=as_json)
+    wallet_history.say_gaps(gaps)
 
 
 @wallet.command()
@@ -266,6 +300,10 @@ def address(*, folder: Path, as_json: bool) -> None:
 
 for command in (
     wallet_history.history,
+    doctor.wallet_doctor,
+    wallet_recovery.backup,
+    wallet_recovery.recover,
+    wallet_trust.trust,
     wallet_payments.join,
     wallet_payments.submit,
     wallet_payments.pay,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..channels.client.continuity import state_home
 from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
@@ -65,10 +66,33 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 
 
 class NotLoopback(Misconfigured):
-    """An address that other machines could reach."""
+    """An address that other machines could reach, and no TLS."""
 
     code = "not-loopback"
-    remedy = "listen on 127.0.0.1 or ::1: other addresses are refused until TLS exists"
+    remedy = (
+        "make a certificate (`farthing hub certificate`) and name it in tls_certificate_file and"
+        " tls_key_file, or listen on 127.0.0.1"
+    )
+
+
+class HalfTls(Misconfigured):
+    """A certificate without its key, or a key without its certificate."""
+
+    code = "half-tls"
+    remedy = "give both tls_certificate_file and tls_key_file, or neither"
+
+
+class ExposedKey(Misconfigured):
+    """A file with a private key that others on this machine may read or change."""
+
+    code = "exposed-key"
+
+    def __init__(self, place: Place, path: Path, mode: int) -> None:
+        super().__init__(
+            place,
+            f"{path} has mode {stat.S_IMODE(mode):04o}, so other users may use it",
+            remedy=f"run: chmod 600 {path}",
+        )
 
 
 class MissingFile(Misconfigured):
@@ -117,9 +141,12 @@ class HubConfig:
 
     listen_host: str
     listen_port: int
+    tls_certificate_file: Path | None
+    tls_key_file: Path | None
     rpc_url: str
     deployment_file: Path
     data_dir: Path
+    marker_dir: Path | None
     account_keystore: Path
     signer_keystore: Path
     password_file: Path
@@ -133,6 +160,11 @@ class HubConfig:
     confirmations: int
     rpc_timeout_seconds: int
     connections_max: int
+    guests_max: int
+    strangers_max: int
+    handshakes_per_second: int
+    handshakes_per_address: int
+    queued_mib_max: int
     channels_max: int
     top_up_below_ucent: int
     top_up_to_ucent: int
@@ -143,6 +175,9 @@ class HubConfig:
     withdrawals_member_day_max: int
     silent_settle_seconds: int
     silent_close_seconds: int
+    submissions_per_day: int
+    requests_per_day: int
+    keep_days: int
 
 
 _Read = Callable[[Place, Any, Path], Any]
@@ -170,12 +205,13 @@ def _host(place: Place, raw: Any, _: Path) -> str:
     if text == "localhost":
         return "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
     try:
-        address = ipaddress.ip_address(text)
+        return str(ipaddress.ip_address(text))
     except ValueError:
-        raise NotLoopback(place, f"{shown(text)} is not a loopback address") from None
-    if not address.is_loopback:
-        raise NotLoopback(place, f"{text} can be reached from other machines")
-    return str(address)
+        raise MalformedSetting(
+            place,
+            f"{shown(text)} is no address",
+            remedy="write 127.0.0.1, or with TLS 0.0.0.0 or ::, or one of this machine's addresses",
+        ) from None
 
 
 def _url(place: Place, raw: Any, _: Path) -> str:
@@ -240,11 +276,30 @@ def _folder(place: Place, raw: Any, folder: Path) -> Path:
     return path
 
 
+def _marker_dir(place: Place, raw: Any, folder: Path) -> Path | None:
+    """Where the count of signed offers is kept a second time; `none` for nowhere."""
+    if raw == "":
+        return state_home(os.environ)
+    return None if raw == "none" else _folder(place, raw, folder)
+
+
 def _password_file(place: Place, raw: Any, folder: Path) -> Path:
     path = _file(place, raw, folder)
     mode = _mode(path)
     if os.name == "posix" and mode & _GROUP_OR_WORLD:
         raise ExposedPassword(place, path, mode)
+    return path
+
+
+def _file_or_none(place: Place, raw: Any, folder: Path) -> Path | None:
+    return None if raw == "" else _file(place, raw, folder)
+
+
+def _key_file(place: Place, raw: Any, folder: Path) -> Path | None:
+    path = _file_or_none(place, raw, folder)
+    mode = 0 if path is None else _mode(path)
+    if path is not None and os.name == "posix" and mode & _GROUP_OR_WORLD:
+        raise ExposedKey(place, path, mode)
     return path
 
 
@@ -262,17 +317,26 @@ def _files(place: Place, raw: Any, folder: Path) -> tuple[Path, ...]:
 
 SETTINGS: Mapping[str, Setting] = {
     "listen_host": Setting(
-        read=_host, default="127.0.0.1", what="loopback address that wallets connect to"
+        read=_host, default="127.0.0.1", what="address that wallets connect to; TLS but on loopback"
     ),
     "listen_port": Setting(
         read=_whole(0, _PORT_MAX), default=7171, what="its port; 0 takes any that is free"
     ),
+    "tls_certificate_file": Setting(
+        read=_file_or_none, default="", what="PEM certificate that wallets see; empty: no TLS"
+    ),
+    "tls_key_file": Setting(read=_key_file, default="", what="its unencrypted PEM key, mode 600"),
     "rpc_url": Setting(read=_url, default=None, what="JSON-RPC endpoint of the chain"),
     "deployment_file": Setting(
         read=_file, default="deployment.json", what="record that `farthing deploy` wrote"
     ),
     "data_dir": Setting(
         read=_folder, default="hub-data", what="folder of the hub's database; made if missing"
+    ),
+    "marker_dir": Setting(
+        read=_marker_dir,
+        default="",
+        what="folder outside data_dir that counts signed offers too; empty: this machine's own",
     ),
     "account_keystore": Setting(
         read=_file, default=None, what="keystore v3 of the account that owns the hub's money"
@@ -319,7 +383,32 @@ SETTINGS: Mapping[str, Setting] = {
         read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"
     ),
     "connections_max": Setting(
-        read=_whole(1, 100_000), default=1000, what="wallets connected at one time"
+        read=_whole(1, 100_000), default=1000, what="members' wallets connected at one time"
+    ),
+    "guests_max": Setting(
+        read=_whole(1, 100_000),
+        default=64,
+        what="connected wallets that are no members, such as before their registration",
+    ),
+    "strangers_max": Setting(
+        read=_whole(1, 100_000),
+        default=256,
+        what="connections that have not authenticated; beyond it the oldest ends",
+    ),
+    "handshakes_per_second": Setting(
+        read=_whole(1, 100_000),
+        default=200,
+        what="connections that may begin; ten seconds' worth at once",
+    ),
+    "handshakes_per_address": Setting(
+        read=_whole(0, 100_000),
+        default=100,
+        what="the same for each address (IPv6: each /64); 0 for no limit, as behind a proxy",
+    ),
+    "queued_mib_max": Setting(
+        read=_whole(4, 65_536),
+        default=256,
+        what="MiB of unsent and half-read bytes of all connections; the greatest ends beyond it",
     ),
     "channels_max": Setting(
         read=_whole(1, 1_000_000), default=10_000, what="open channels; bounds the hub's deposits"
@@ -332,7 +421,7 @@ SETTINGS: Mapping[str, Setting] = {
     "top_up_to_ucent": Setting(
         read=_whole(0, DEPOSIT_MAX),
         default=0,
-        what="what a low lane is topped up to; 0 for as much as `deposit_ucent`",
+        what="what a low lane is topped up to; 0 for `deposit_ucent`, or the cap if that is less",
     ),
     "top_up_member_day_ucent": Setting(
         read=_whole(0, DEPOSIT_MAX),
@@ -367,6 +456,19 @@ SETTINGS: Mapping[str, Setting] = {
         default=30 * _DAY_SECONDS,
         what="its channel is closed after so long; 0 for never",
     ),
+    "submissions_per_day": Setting(
+        read=_whole(1, 10_000_000),
+        default=250_000,
+        what="submissions of one wallet that are decided; three a second",
+    ),
+    "requests_per_day": Setting(
+        read=_whole(1, 10_000_000), default=200, what="payments that one wallet may ask for"
+    ),
+    "keep_days": Setting(
+        read=_whole(7, 36_500),
+        default=400,
+        what="days after which outcomes of submissions and refused requests are forgotten",
+    ),
 }
 """Every key that a file may hold, and the only ones."""
 
@@ -396,6 +498,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             raise MissingSetting(place, "it is missing", remedy=remedy)
         values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
     config = _with_derived(HubConfig(**values))
+    _check_tls(config, places)
     _check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
@@ -409,7 +512,8 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
 
 def _with_derived(config: HubConfig) -> HubConfig:
     """Work out the marks of top-ups that were left to the deposit."""
-    to_ucent = config.top_up_to_ucent or config.deposit_ucent
+    usual_ucent = min(config.deposit_ucent, config.top_up_member_day_ucent or config.deposit_ucent)
+    to_ucent = config.top_up_to_ucent or usual_ucent
     below_ucent = config.top_up_below_ucent or to_ucent // 4
     return replace(config, top_up_to_ucent=to_ucent, top_up_below_ucent=below_ucent)
 
@@ -435,6 +539,17 @@ def _check_liquidity(config: HubConfig, places: Mapping[str, Place]) -> None:
             places["silent_close_seconds"],
             "channels would be closed before they are settled",
             remedy="write at least silent_settle_seconds, or 0 for never",
+        )
+
+
+def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:
+    certificate, key = config.tls_certificate_file, config.tls_key_file
+    if (certificate is None) is not (key is None):
+        missing = "tls_key_file" if key is None else "tls_certificate_file"
+        raise HalfTls(places[missing], "it is missing, the other one is given")
+    if certificate is None and not ipaddress.ip_address(config.listen_host).is_loopback:
+        raise NotLoopback(
+            places["listen_host"], f"{config.listen_host} can be reached from other machines"
         )
 
 

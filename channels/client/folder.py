@@ -11,6 +11,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ from ..terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from . import keystore
+from .continuity import elsewhere, state_home
+from .durable_file import write_whole
+from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
@@ -35,7 +39,9 @@ SETTINGS_BYTES_MAX: Final = 64 << 10
 CONFIRMATIONS_MAX: Final = 1000
 SILENT_SECONDS_MAX: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
+HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
+NO_MARKER: Final = "none"
 
 
 class FolderExists(LocalError):
@@ -63,10 +69,10 @@ class MalformedSettings(LocalError):
 
 
 class NotLoopback(LocalError):
-    """A hub on another machine, which needs TLS."""
+    """A hub on another machine and nothing to know it by: the connection would not be private."""
 
     code = "not-loopback"
-    remedy = "use a hub on this machine (127.0.0.1): others are refused until TLS exists"
+    remedy = "name its certificate (--hub-certificate sha256:…) or a CA (--hub-ca system) for TLS"
 
 
 class WalletInUse(LocalError):
@@ -85,17 +91,25 @@ class WalletInUse(LocalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAddress:
-    """Where the hub listens: a loopback host and a port."""
+    """Where the hub listens: an address or a host name, and a port."""
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that nobody can listen on the way."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name, of which a resolver may say anything
+            return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_hub_address(text: str) -> HubAddress:
-    """Read HOST:PORT; raises `MalformedSettings`, `NotLoopback`."""
+    """Read HOST:PORT; raises `MalformedSettings`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
@@ -104,13 +118,18 @@ def parse_hub_address(text: str) -> HubAddress:
         raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
     if host == "localhost":
         host = "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise NotLoopback(f"the hub's host {host[:80]} is not a loopback address")
+    if not (_is_address(host) or HOST_NAME.fullmatch(host)):
+        remedy = "write HOST:PORT, such as hub.city.example:7171"
+        raise MalformedSettings("hub", f"names the host {host[:80]!r}", remedy=remedy)
     return HubAddress(host=host, port=int(port))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +166,18 @@ class Policy:
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
 
+def check_private(hub: HubAddress, trust: Trust | None) -> None:
+    """Refuse to speak plainly with another machine; raises `NotLoopback`."""
+    if trust is None and not hub.is_loopback:
+        raise NotLoopback(f"the hub's host {hub.host[:80]} is not a loopback address")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `farthing wallet init` was told, all of it checked; see wallet.json."""
+    """What `farthing wallet init` was told, all of it checked; see wallet.json.
+
+    Without `trust` the connection is plain, which is for loopback addresses only (`NotLoopback`).
+    """
 
     hub: HubAddress
     hub_signer: Address
@@ -157,6 +185,13 @@ class Settings:
     account: Address
     deployment: Deployment
     policy: Policy = field(default_factory=Policy)
+    marker_dir: str = ""
+    """A folder that keeps the count of signed offers too: absolute; empty for this machine's own,
+    `none` for no second place."""
+    trust: Trust | None = None
+
+    def __post_init__(self) -> None:
+        check_private(self.hub, self.trust)
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
@@ -164,11 +199,14 @@ class Settings:
             "version": SETTINGS_VERSION,
             "hub": str(self.hub),
             "hub_signer": address_to_hex(self.hub_signer),
+            **_trust_record(self.trust),
             "rpc": self.rpc_url,
             "account": address_to_hex(self.account),
             "policy": asdict(self.policy),
             "deployment": json.loads(self.deployment.to_json()),
         }
+        if self.marker_dir:
+            record["marker_dir"] = self.marker_dir
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -182,6 +220,8 @@ class Settings:
             remedy = "restore wallet.json from a backup, or make a new wallet"
             raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
         known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        known |= {"marker_dir"}
+        known |= {"hub_certificates", "hub_ca"}  # written only where the hub has TLS
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
         return cls(
@@ -191,13 +231,42 @@ class Settings:
             account=address_from_hex(_text(record, "account")),
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
+            marker_dir=_marker_dir(record.get("marker_dir", "")),
+            trust=_trust(record),
         )
+
+
+def _trust_record(trust: Trust | None) -> dict[str, Any]:
+    if trust is None:
+        return {}
+    if trust.ca:
+        return {"hub_ca": trust.ca}
+    return {"hub_certificates": [fingerprint(pin) for pin in trust.pins]}
+
+
+def _trust(record: dict[str, Any]) -> Trust | None:
+    if not record.keys() & {"hub_certificates", "hub_ca"}:
+        return None
+    pins = record.get("hub_certificates", [])
+    ca = record.get("hub_ca", "")
+    if not isinstance(ca, str) or not isinstance(pins, list):
+        raise MalformedSettings("hub_certificates", "is no list of hashes", remedy="write one")
+    if not all(isinstance(pin, str) for pin in pins):
+        raise MalformedSettings("hub_certificates", "holds no hashes", remedy="write sha256:…")
+    return Trust(pins=tuple(parse_fingerprint(pin) for pin in pins), ca=ca)
 
 
 def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise MalformedSettings(key, "is missing or no text", remedy="write it as in a new wallet")
+    return value
+
+
+def _marker_dir(value: object) -> str:
+    if not isinstance(value, str) or not (value in ("", NO_MARKER) or value.startswith("/")):
+        remedy = f"write a path that begins with /, or {NO_MARKER!r} for no second place"
+        raise MalformedSettings("marker_dir", "names no folder", remedy=remedy)
     return value
 
 
@@ -234,10 +303,20 @@ class Folder:
     def continuity_file(self) -> Path:
         """ledger.sqlite.continuity: how many offers the ledger has signed.
 
-        Leave it out of backups: beside an older ledger it shows that this one was restored. Who
-        brings both back shows nothing, and may sign what contradicts a forgotten offer.
+        Leave it out of backups: beside an older ledger it shows that this one was restored. Where
+        both are brought back together, only the count that is kept elsewhere shows it.
         """
         return self.path / "ledger.sqlite.continuity"
+
+    def marker_elsewhere(self, settings: Settings, signer: Address) -> Path | None:
+        """Where the count is kept a second time, outside of the folder; raises `NoHome`.
+
+        It shows that the whole folder was put back, or was brought here from another machine.
+        """
+        if settings.marker_dir == NO_MARKER:
+            return None
+        place = Path(settings.marker_dir) if settings.marker_dir else state_home(os.environ)
+        return elsewhere(place, signer, settings.deployment.deployment)
 
     @property
     def control_file(self) -> Path:
@@ -304,14 +383,8 @@ def create_folder(
 
 def write_settings(folder: Folder, settings: Settings) -> None:
     """Write wallet.json whole or not at all; raises `FolderUnusable`."""
-    draft = folder.path / ".wallet.json.draft"
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(settings.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o600)
-        draft.replace(folder.settings_file)
+        write_whole(folder.settings_file, settings.to_json().encode())
     except OSError as error:
         raise FolderUnusable(
             f"{folder.settings_file} cannot be written ({error.strerror})"

@@ -13,12 +13,13 @@ import trio
 
 from ..errors import ChainError, LocalError
 from ..ids import to_hex
+from ..py import unsettled_ucent
 from ..state import ChainStatus, Channel
 from .connection import Connection, LinkState
 from .driver import Driver
 from .folder import Policy
 from .follower import Follower
-from .guard import Guard, unsettled_ucent
+from .guard import Guard
 from .ledger import Ledger, Statement
 from .pulse import Notices, Pulse
 from .results import chain_status

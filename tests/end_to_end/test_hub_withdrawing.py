@@ -349,25 +349,28 @@ async def test_a_member_cannot_cost_the_hub_a_transaction_for_each_microcent(
 async def test_a_member_has_so_many_withdrawals_a_day_and_a_restart_forgets_none(
     hub_city: City, tmp_path: Path
 ) -> None:
-    most = {"withdrawals_member_day_max": 1}
-    async with joined_hub(hub_city, tmp_path, **most) as (hub, alice):
-        channel = await rewarded(alice)
-        await pass_time(hub_city, hub, alice, 1)
-        withdraw(alice, 1_000)
-        await alice.until(lambda: bool(alice.withdrawals))
-        await pass_time(hub_city, hub, alice, ACT_AGAIN_SECONDS)
-        await until(lambda: hub.driver.get(channel.id).withdrawals[Side.B] is None)
-        await alice.look()
-        alice.send(await offered(alice, 1_000))
-        await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
-        config = tmp_path / "hub" / "hub.toml"
-    async with running_hub(config) as hub, alice.connected(hub):
-        await alice.wait_live()
-        await until(lambda: hub.driver.get(channel.id).phase is Phase.LIVE)
-        alice.heard.clear()
-        alice.send(await offered(alice, 1_000))
-        await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
-        await pass_time(hub_city, hub, alice, 86_400)
-        alice.heard.clear()
-        withdraw(alice, 1_000)
-        await alice.until(lambda: len(alice.withdrawals) == 2)
+    config = await trio.to_thread.run_sync(
+        lambda: hub_folder(hub_city, tmp_path / "hub", withdrawals_member_day_max=1)
+    )
+    async with tiny_wallet(hub_city, tmp_path) as alice:
+        async with running_hub(config) as hub, alice.connected(hub):
+            channel = await alice.join()
+            await until(lambda: hub.driver.get(channel.id).phase is Phase.LIVE)
+            await rewarded(alice)
+            await pass_time(hub_city, hub, alice, 1)
+            withdraw(alice, 1_000)
+            await alice.until(lambda: bool(alice.withdrawals))
+            await pass_time(hub_city, hub, alice, ACT_AGAIN_SECONDS)
+            await until(lambda: hub.driver.get(channel.id).withdrawals[Side.B] is None)
+            await alice.look()
+            alice.send(await offered(alice, 1_000))
+            await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
+        async with running_hub(config) as hub, alice.connected(hub):
+            await alice.wait_live()
+            await until(lambda: hub.driver.get(channel.id).phase is Phase.LIVE)
+            alice.heard.clear()
+            alice.send(await offered(alice, 1_000))
+            await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
+            await pass_time(hub_city, hub, alice, 86_400)
+            withdraw(alice, 1_000)
+            await alice.until(lambda: len(alice.withdrawals) == 2)

@@ -62,8 +62,7 @@ async def test_what_was_received_is_settled_once_the_hub_is_silent_for_long(
         assert wallet.status()["hub"]["silent_seconds"] >= SETTLE
         await passes(city, wallet, 10**6)
         assert len(city.chain.settled) == 1
-        assert wallet.channels()[0].chain is not None
-        assert wallet.channels()[0].chain.status is ChainStatus.OPEN
+        assert city.chain.view(wallet.channels()[0].id).status is ChainStatus.OPEN
         kinds = []
         while notices.statistics().current_buffer_used:
             kinds.append(notices.receive_nowait().kind)

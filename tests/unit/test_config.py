@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import farthing.contracts
+from farthing.channels.client.memory import BYTES_MAX
 from farthing.node import config as hub_config
 from farthing.node import settings
 from farthing.node.config import (
@@ -18,6 +20,7 @@ from farthing.node.config import (
     load,
     read_password,
 )
+from farthing.node.limits import DoorLimits
 
 TEXT = """rpc_url = "http://127.0.0.1:8545"
 deployment_file = "deployment.json"
@@ -43,14 +46,17 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_left_out_has_a_default(folder: Path) -> None:
+def test_what_is_left_out_has_a_default(folder: Path, machine: Path) -> None:
     config = load(folder / "hub.toml", {"PATH": "/bin"})
     assert config == HubConfig(
         listen_host="127.0.0.1",
         listen_port=7171,
+        tls_certificate_file=None,
+        tls_key_file=None,
         rpc_url="http://127.0.0.1:8545",
         deployment_file=folder / "deployment.json",
         data_dir=folder / "hub-data",
+        marker_dir=machine / "farthing",
         account_keystore=folder / "account.json",
         signer_keystore=folder / "signer.json",
         password_file=folder / "password",
@@ -64,6 +70,11 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         confirmations=0,
         rpc_timeout_seconds=10,
         connections_max=1000,
+        guests_max=64,
+        strangers_max=256,
+        handshakes_per_second=200,
+        handshakes_per_address=100,
+        queued_mib_max=256,
         channels_max=10_000,
         top_up_below_ucent=25_000_000,
         top_up_to_ucent=100_000_000,
@@ -74,7 +85,17 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         withdrawals_member_day_max=24,
         silent_settle_seconds=86_400,
         silent_close_seconds=2_592_000,
+        submissions_per_day=250_000,
+        requests_per_day=200,
+        keep_days=400,
     )
+
+
+def test_a_door_s_defaults_are_those_of_the_configuration() -> None:
+    limits = DoorLimits(connections_max=1000)
+    for field in fields(limits):
+        assert SETTINGS[field.name].default == getattr(limits, field.name)
+    assert SETTINGS["queued_mib_max"].default * 2**20 == BYTES_MAX
 
 
 def test_each_field_has_a_setting_with_words_and_a_default_that_is_allowed() -> None:
@@ -107,6 +128,14 @@ def test_the_environment_comes_first(folder: Path) -> None:
     assert config.data_dir == folder / "other"
 
 
+def test_the_count_of_signed_offers_is_kept_in_the_folder_that_is_named_or_nowhere(
+    folder: Path,
+) -> None:
+    named = load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "counts"})
+    assert named.marker_dir == folder / "counts"
+    assert load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "none"}).marker_dir is None
+
+
 def test_paths_start_at_the_file_and_absolute_ones_stay(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,11 +158,39 @@ def test_loopback_addresses_are_taken(folder: Path, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["0.0.0.0", "::", "192.168.0.7", "hub.city.example", "127.1", "::ffff:10.0.0.1"],  # noqa: S104 - refused
+    ["0.0.0.0", "::", "192.168.0.7", "::ffff:10.0.0.1"],  # noqa: S104 - refused
 )
-def test_other_addresses_are_refused_until_tls_exists(folder: Path, host: str) -> None:
-    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*until TLS exists"):
+def test_other_addresses_are_refused_without_tls(folder: Path, host: str) -> None:
+    text = f'listen_host = "{host}"\n{TEXT}'
+    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*tls_certificate_file"):
+        load(write(folder, text), {})
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).touch(mode=0o600)
+    tls = 'tls_certificate_file = "certificate.pem"\ntls_key_file = "key.pem"\n'
+    config = load(write(folder, tls + text), {})
+    assert ipaddress.ip_address(config.listen_host) == ipaddress.ip_address(host)
+    assert config.tls_key_file == folder / "key.pem"
+
+
+@pytest.mark.parametrize("host", ["hub.city.example", "127.1", ""])
+def test_a_host_to_listen_on_is_an_address(folder: Path, host: str) -> None:
+    with pytest.raises(settings.Misconfigured, match=r"line 1"):
         load(write(folder, f'listen_host = "{host}"\n{TEXT}'), {})
+
+
+@pytest.mark.parametrize("key", ["tls_certificate_file", "tls_key_file"])
+def test_a_certificate_and_its_key_are_given_together(folder: Path, key: str) -> None:
+    (folder / "half.pem").touch(mode=0o600)
+    with pytest.raises(hub_config.HalfTls, match="both"):
+        load(write(folder, f'{key} = "half.pem"\n{TEXT}'), {})
+
+
+def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).touch(mode=0o644)
+    tls = 'tls_certificate_file = "certificate.pem"\ntls_key_file = "key.pem"\n'
+    with pytest.raises(hub_config.ExposedKey, match=r"0644.*chmod 600"):
+        load(write(folder, tls + TEXT), {})
 
 
 @pytest.mark.parametrize(
