@@ -35,7 +35,12 @@ PASSWORD_BYTES = 24
 
 CHANNEL_COLUMNS = (
     *("phase", "rewarded_ucent", "acknowledged_nonce", "unacknowledged", "received_ucent"),
-    *("settled_ucent", "withdrawn_ucent", "available_ucent", "account", "channel"),
+    *("settled_ucent", "withdrawn_ucent", "available_ucent", "last_heard"),
+    *("silent_seconds", "account", "channel"),
+)
+LIQUIDITY_COLUMNS = (
+    *("deposit_ucent", "spent_ucent", "available_ucent", "topped_up_today_ucent"),
+    *("member_today_ucent", "low", "on_its_way", "account", "channel"),
 )
 REQUEST_COLUMNS = (
     *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),
@@ -269,7 +274,7 @@ def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
 @json_option
 @reports_errors
 def status(*, config: Path, as_json: bool) -> None:
-    r"""Show connections, channels, totals and settlements.
+    r"""Show connections, channels, totals, settlements, and what is left to pay with.
 
     \b
     Example:
@@ -278,7 +283,34 @@ def status(*, config: Path, as_json: bool) -> None:
     found = ask(config, "status", {})
     if not as_json:
         found["limits_hit"] = [f"{code} {count}" for code, count in found["limits_hit"].items()]
-    emit(found, as_json=as_json)
+    emit(found if as_json else _flat(found), as_json=as_json)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Make a nested record one line a value, for people."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@hub.command()
+@config_option
+@rows_options
+@reports_errors
+def liquidity(*, config: Path, form: Form) -> None:
+    r"""List what the hub's lane of each channel holds, and what it was topped up with, in µ¢.
+
+    Days are of the chain's time, in UTC. A lane is low below top_up_below_ucent.
+
+    \b
+    Example:
+      farthing hub liquidity --config hub/hub.toml
+    """
+    emit_rows(ask(config, "liquidity", {}), LIQUIDITY_COLUMNS, form)
 
 
 @hub.command()

@@ -59,6 +59,8 @@ def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",
+        "liquidity.GATHER_SECONDS",
+        "silence.LOOK_SECONDS",
         "settler.CHECK_SECONDS",
         "hub.SUBMIT_POLL_SECONDS",
         "sender.RECEIPT_POLL_SECONDS",

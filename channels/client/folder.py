@@ -139,6 +139,8 @@ class Policy:
     A longer challenge window leaves more time to answer a dishonest close and locks money longer.
     `confirmations` more blocks on top of a block confirm it; 0 for chains that are final at once.
     A block whose time is over `chain_ahead_seconds_max` ahead of this clock is not believed.
+    Once the hub has not answered for `hub_silent_settle_seconds` what was received is settled, and
+    after `hub_silent_close_seconds` the channel is closed without it; 0 for never.
     """
 
     challenge_seconds_min: int = CHALLENGE_SECONDS_MIN
@@ -147,6 +149,8 @@ class Policy:
     challenge_blocks_max: int = 100_000
     confirmations: int = 0
     chain_ahead_seconds_max: int = CHAIN_AHEAD_SECONDS_MAX
+    hub_silent_settle_seconds: int = 24 * 3600
+    hub_silent_close_seconds: int = 0
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -156,6 +160,8 @@ class Policy:
             ("challenge_blocks_max", self.challenge_blocks_min, CHALLENGE_BLOCKS_MAX),
             ("confirmations", 0, CONFIRMATIONS_MAX),
             ("chain_ahead_seconds_max", 1, YEAR_SECONDS),
+            ("hub_silent_settle_seconds", 0, YEAR_SECONDS),
+            ("hub_silent_close_seconds", 0, YEAR_SECONDS),
         ):
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:

@@ -36,6 +36,7 @@ from .folder import Folder
 from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
+from .hub_silence import HubSilence
 from .ledger import Ledger
 from .outbox import KEEP_BLOCKS, Outbox
 from .payment_ids import KeptPayment, PaymentIds
@@ -128,6 +129,10 @@ class Wallet:
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
+        self._hub_silence = HubSilence(
+            ledger, self._driver, self._connection, self._follower, settings.policy
+        )
+        self._hub_silence.attach(self._guard, self._pulse, self._notices)
         hearing.attach(self._submissions, self._requests, self._guard)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
@@ -330,6 +335,7 @@ class Wallet:
                 "address": str(self.settings.hub),
                 "state": self._connection.state.value,
                 "trouble": None if trouble is None else str(trouble),
+                "silent_seconds": self._hub_silence.seconds,
             },
             "chain": {
                 "head_block": moment.head_block,
@@ -451,6 +457,7 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._hub_silence.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
