@@ -94,13 +94,13 @@ def init(
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
-rpc_url = {_toml(rpc_url)}
-deployment_file = {_toml(str(deployment.resolve()))}
+rpc_url = {toml(rpc_url)}
+deployment_file = {toml(str(deployment.resolve()))}
 data_dir = "data"
 account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
-programme_files = {_toml(programmes)}
+programme_files = {toml(programmes)}
 """
     config = folder / "hub.toml"
     config.write_text(text, encoding="utf-8")
@@ -114,7 +114,7 @@ programme_files = {_toml(programmes)}
     )
 
 
-def _toml(value: str | list[str]) -> str:
+def toml(value: str | list[str]) -> str:
     """Write texts as TOML, whose strings are JSON's but for DEL and pairs of surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

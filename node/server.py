@@ -1,4 +1,4 @@
-"""The hub's listener: loopback only until TLS exists, bounded, one session a connection."""
+"""The listener of a hub or watchtower: loopback only until TLS exists, bounded in connections."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import errno
 import ipaddress
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from ..channels.client.driver import Driver
-from ..channels.client.session import run_session, say_error
+from ..channels.client.session import Channels, Handler, run_session, say_error
 from ..channels.client.wire import ConnectionLost, Wire
 from ..channels.eip712 import Domain
 from ..channels.errors import FarthingError, LocalError, PeerError
-from ..channels.ids import address_to_hex
+from ..channels.ids import Address, address_to_hex
 from ..channels.signing import Signer
-from .engine import Engine
 
 log = logging.getLogger("farthing.hub.server")
 
@@ -28,7 +27,7 @@ class CannotListen(LocalError):
 
 
 class TooManyConnections(PeerError):
-    """The hub serves as many connections as it is configured for."""
+    """The server serves as many connections as it is configured for."""
 
     code = "too-many-connections"
     remedy = "try again later"
@@ -56,13 +55,23 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     return listener
 
 
+class Host(Handler, Protocol):
+    """What serves the authenticated connections: a hub's engine, or a watchtower's reception."""
+
+    def on_connected(self, wire: Wire, signer: Address) -> None:
+        """Greet a wallet; raises `PeerError` to end the connection."""
+
+    def on_disconnected(self, wire: Wire, signer: Address) -> None:
+        """Forget a connection that ended."""
+
+
 class Server:
     """Accepts wallets: handshake, then a session, until either side ends it."""
 
     def __init__(
         self,
-        engine: Engine,
-        driver: Driver,
+        engine: Host,
+        driver: Channels,
         domain: Domain,
         signer: Signer,
         *,

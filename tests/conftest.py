@@ -41,12 +41,13 @@ def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
 
 @pytest.fixture
 def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hubs of this process look and gather every few milliseconds, not every second."""
+    """Let hubs and watchtowers of this process look and gather every few milliseconds, not every second."""
     for name in (
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",
         "settler.CHECK_SECONDS",
         "hub.SUBMIT_POLL_SECONDS",
         "sender.RECEIPT_POLL_SECONDS",
+        "watchtower.lookout.POLL_SECONDS",
     ):
         monkeypatch.setattr(f"farthing.node.{name}", 0.02)

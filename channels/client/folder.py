@@ -35,6 +35,8 @@ SETTINGS_BYTES_MAX: Final = 64 << 10
 CONFIRMATIONS_MAX: Final = 1000
 PORT_MAX: Final = 65_535
 LOCK_BYTES_MAX: Final = 64
+TOWERS_MAX: Final = 4
+"""One does; a second one elsewhere guards against its outage. Each is a connection of its own."""
 
 
 class FolderExists(LocalError):
@@ -62,10 +64,10 @@ class MalformedSettings(LocalError):
 
 
 class NotLoopback(LocalError):
-    """A hub on another machine, which needs TLS."""
+    """A hub or watchtower on another machine, which needs TLS."""
 
     code = "not-loopback"
-    remedy = "use a hub on this machine (127.0.0.1): others are refused until TLS exists"
+    remedy = "use one on this machine (127.0.0.1): others are refused until TLS exists"
 
 
 class WalletInUse(LocalError):
@@ -84,7 +86,7 @@ class WalletInUse(LocalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAddress:
-    """Where the hub listens: a loopback host and a port."""
+    """Where a hub or watchtower listens: a loopback host and a port."""
 
     host: str
     port: int
@@ -93,14 +95,14 @@ class HubAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_hub_address(text: str) -> HubAddress:
+def parse_hub_address(text: str, *, of: str = "hub") -> HubAddress:
     """Read HOST:PORT; raises `MalformedSettings`, `NotLoopback`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
     if not separator or not host or not is_port:
         remedy = "write HOST:PORT, such as 127.0.0.1:7171"
-        raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
+        raise MalformedSettings(of, f"is {text[:80]!r}, which is no address", remedy=remedy)
     if host == "localhost":
         host = "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
     try:
@@ -108,8 +110,16 @@ def parse_hub_address(text: str) -> HubAddress:
     except ValueError:
         is_loopback = False
     if not is_loopback:
-        raise NotLoopback(f"the hub's host {host[:80]} is not a loopback address")
+        raise NotLoopback(f"the {of}'s host {host[:80]} is not a loopback address")
     return HubAddress(host=host, port=int(port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerPlace:
+    """A watchtower that this wallet hands its vouchers to: where it listens, and its signer."""
+
+    address: HubAddress
+    signer: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +160,11 @@ class Settings:
     account: Address
     deployment: Deployment
     policy: Policy = field(default_factory=Policy)
+    towers: tuple[TowerPlace, ...] = ()
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
-        record = {
+        record: dict[str, Any] = {
             "version": SETTINGS_VERSION,
             "hub": str(self.hub),
             "hub_signer": address_to_hex(self.hub_signer),
@@ -162,6 +173,10 @@ class Settings:
             "policy": asdict(self.policy),
             "deployment": json.loads(self.deployment.to_json()),
         }
+        if self.towers:  # without one, older software reads the file too
+            record["towers"] = [
+                {"address": str(t.address), "signer": address_to_hex(t.signer)} for t in self.towers
+            ]
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -174,7 +189,7 @@ class Settings:
         if not isinstance(record, dict) or record.get("version") != SETTINGS_VERSION:
             remedy = "restore wallet.json from a backup, or make a new wallet"
             raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
-        known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment", "towers"}
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
         return cls(
@@ -184,6 +199,7 @@ class Settings:
             account=address_from_hex(_text(record, "account")),
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
+            towers=_towers(record.get("towers", [])),
         )
 
 
@@ -192,6 +208,24 @@ def _text(record: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise MalformedSettings(key, "is missing or no text", remedy="write it as in a new wallet")
     return value
+
+
+def _towers(rows: object) -> tuple[TowerPlace, ...]:
+    keys = {"address", "signer"}
+    if (
+        not isinstance(rows, list)
+        or len(rows) > TOWERS_MAX
+        or not all(isinstance(row, dict) and row.keys() == keys for row in rows)
+    ):
+        remedy = "use `farthing wallet tower add` and `remove`"
+        raise MalformedSettings("towers", f"is no list of up to {TOWERS_MAX}", remedy=remedy)
+    return tuple(
+        TowerPlace(
+            address=parse_hub_address(_text(row, "address"), of="tower"),
+            signer=address_from_hex(_text(row, "signer")),
+        )
+        for row in rows
+    )
 
 
 def _policy(record: object) -> Policy:
@@ -299,7 +333,8 @@ def write_settings(folder: Folder, settings: Settings) -> None:
     """Write wallet.json whole or not at all; raises `FolderUnusable`."""
     draft = folder.path / ".wallet.json.draft"
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(settings.to_json())
             file.flush()
             os.fsync(file.fileno())

@@ -53,6 +53,7 @@ from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
+from .towers import Towers
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -107,6 +108,7 @@ class Wallet:
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self.towers = Towers(folder, signer, self._driver, ledger, self._pulse, self._notices)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
         )
@@ -295,6 +297,7 @@ class Wallet:
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
             },
+            "towers": self.towers.rows(),
             "channels": [channel_record(channel) for channel in self.channels()],
         }
 
@@ -404,6 +407,7 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self.towers.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
@@ -471,6 +475,7 @@ async def open_wallet(
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(wallet.run)
                         yield wallet
+                        await wallet.towers.hand_over()
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
