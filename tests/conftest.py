@@ -41,7 +41,7 @@ def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
 
 @pytest.fixture
 def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hubs and watchtowers of this process look and gather every few milliseconds, not every second."""
+    """Let hubs and towers of this process look and gather every few milliseconds."""
     for name in (
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",

@@ -51,10 +51,10 @@ def tower_folder(city: City, folder: Path, **settings: Any) -> Path:
 
 
 @asynccontextmanager
-async def running_tower(config: Path) -> AsyncIterator[Tower]:
+async def running_tower(config: Path, **environ: str) -> AsyncIterator[Tower]:
     """A watchtower in this process; whatever ends it is raised as itself."""
     with plain_errors():
-        async with open_tower(load(config, {})) as tower:
+        async with open_tower(load(config, environ)) as tower:
             yield tower
 
 

@@ -69,7 +69,7 @@ class Lookout:
 
     async def poll(self) -> None:
         """Take in everything up to the newest confirmed head; raises `ChainError`."""
-        head = await self._desk.read(Web3Chain.head)
+        head = await self._desk.read(lambda chain: chain.head())
         seen = int(time.time())
         if head.hash != self.head.hash or self._unread:
             unread = set(self._unread)

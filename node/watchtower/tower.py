@@ -175,7 +175,7 @@ async def open_tower(config: TowerConfig) -> AsyncIterator[Tower]:
     web3 = connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds)
     chain = Web3Chain(web3, deployment, signer=signer, confirmations=config.confirmations)
     desk = ChainDesk(chain)
-    await desk.read(Web3Chain.check_identity)
+    await desk.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
         listener = await open_listener(config.listen_host, config.listen_port)
         await stack.enter_async_context(listener)
