@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from farthing.channels.client import towers
+from farthing.channels.client import connection, follower, towers
 from farthing.channels.client.covered import load_kept
 from farthing.channels.client.folder import (
     TOWERS_MAX,
@@ -39,16 +39,22 @@ from ..hub_world import until as until_process
 from ..real_wallet import Device, make_device, until
 from ..tower_world import running_tower, tower_folder
 
-pytestmark = pytest.mark.usefixtures("quick_hub", "quick", "quick_towers")
+pytestmark = pytest.mark.usefixtures("quick_hub", "quick_links")
 
 NOBODY = Address(b"\x77" * 20)
 
 
 @pytest.fixture
-def quick_towers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dial a tower again every few milliseconds."""
-    for name in ("BACKOFF_SECONDS_MIN", "BACKOFF_SECONDS_MAX"):
-        monkeypatch.setattr(towers, name, 0.01)
+def quick_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dial hub and tower again every few milliseconds, and look at the chain a few times a second.
+
+    Not more often: who stops a wallet in the middle of a request leaves one of httpx's generators.
+    """
+    for module in (towers, connection):
+        for name in ("BACKOFF_SECONDS_MIN", "BACKOFF_SECONDS_MAX"):
+            monkeypatch.setattr(module, name, 0.01)
+    for name in ("POLL_SECONDS_MIN", "POLL_SECONDS_MAX"):
+        monkeypatch.setattr(follower, name, 0.3)
 
 
 @dataclass
