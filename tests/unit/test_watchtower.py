@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,110 +15,48 @@ from farthing.channels.errors import ChainError
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import Error, VoucherKept
 from farthing.channels.refusals import OutOfTurn
-from farthing.channels.state import ChainStatus, ChainView
-from farthing.channels.terms import Side
+from farthing.channels.state import ChainStatus
 from farthing.channels.voucher import Voucher
-from farthing.node.chain import LOG_BLOCKS_MAX, Logs
+from farthing.node.chain import LOG_BLOCKS_MAX
 from farthing.node.follower import ChainWentBack
 from farthing.node.sender import ChainUnreachable, TransactionFailed
 from farthing.node.watchtower import answerer as answerer_module
 from farthing.node.watchtower import lookout as lookout_module
 from farthing.node.watchtower import reception as reception_module
-from farthing.node.watchtower.answerer import Answerer
-from farthing.node.watchtower.book import CLOSED_SECONDS_KEPT, SEEN_SECONDS, Book
-from farthing.node.watchtower.lookout import Lookout
-from farthing.node.watchtower.reception import NoChannels, Reception
-from farthing.node.watchtower.store import Held, OtherTowersDatabase, TowerStore
+from farthing.node.watchtower.book import CLOSED_SECONDS_KEPT, SEEN_SECONDS
+from farthing.node.watchtower.reception import NoChannels
+from farthing.node.watchtower.store import Held, OtherTowersDatabase
 
-from ..hub_parts import RememberingWire, ScriptedChain
-from ..people import ALICE, BOB, CAROL, DEPLOYMENT, NOW, lane, terms, view, voucher
-from ..people import channel as channel_of
+from ..hub_parts import RememberingWire
+from ..people import ALICE, BOB, CAROL, DEPLOYMENT, NOW, view
+from ..tower_parts import (
+    DEADLINE_BLOCK,
+    DEADLINE_SECONDS,
+    TowerParts,
+    closing,
+    connected,
+    promise,
+    touching,
+    tower_parts,
+)
 from ..tower_world import deposit_of
 
 DOWN = ChainUnreachable("settling: the endpoint does not answer")
 REFUSED = TransactionFailed("settling: out of gas")
-DEADLINE_SECONDS, DEADLINE_BLOCK = NOW + 3600, 200
-
-
-@dataclass
-class Parts:
-    """A watchtower without sockets; bob's vouchers are the ones that it holds."""
-
-    path: Path
-    store: TowerStore
-    chain: ScriptedChain
-    rows_max: int = 100
-
-    def __post_init__(self) -> None:
-        self.boot()
-
-    def boot(self) -> None:
-        """Start, or start again, from what is on disk."""
-        self.book = Book(self.store)
-        desk = self.chain.desk()
-        self.lookout = Lookout(desk, self.book)
-        self.answerer = Answerer(self.book, desk, self.lookout, rows_max=self.rows_max)
-        self.reception = Reception(self.book, desk, DEPLOYMENT, channels_max=10, confirmations=0)
-        self.reception.on_new = self.lookout.read_again
-
-    def hold(self, *amounts_ucent: int, sequence: int = 1) -> ChannelId:
-        """Keep alice's voucher of these payments, on a channel that is open."""
-        made = promise(*amounts_ucent, sequence=sequence)
-        self.chain.views[made.voucher.channel] = made.view
-        assert self.book.keep(made)
-        return made.voucher.channel
-
-    def close(self, channel: ChannelId, **changes: Any) -> None:
-        """A block in which somebody starts the close of a channel."""
-        self.chain.number += 1
-        self.chain.news[self.chain.number] = touching(channel)
-        self.chain.views[channel] = closing(**changes)
-
-    async def turn(self) -> bool:
-        """Take in the head, look, commit."""
-        await self.lookout.poll()
-        went_well = await self.answerer.look()
-        await self.book.commit()
-        return went_well
-
-    @property
-    def settled(self) -> list[list[int]]:
-        return [[row.transferred_ucent for row in rows] for rows in self.chain.settled]
-
-
-def promise(*amounts_ucent: int, sequence: int = 1) -> Held:
-    made = terms(BOB, sequence)
-    state = replace(channel_of(), id=DEPLOYMENT.channel_id(made), terms=made)
-    return Held(
-        terms=made,
-        payer=Side.A,
-        depositor=BOB.address,
-        voucher=voucher(Side.A, lane(*amounts_ucent), of=state),
-        view=view(),
-    )
-
-
-def closing(**changes: Any) -> ChainView:
-    deadline = {"deadline_seconds": DEADLINE_SECONDS, "deadline_block": DEADLINE_BLOCK}
-    return view(ChainStatus.CLOSING, **(deadline | changes))
-
-
-def touching(*channels: ChannelId) -> Logs:
-    return Logs(opened=(), touched=frozenset(channels), members=())
 
 
 @pytest.fixture
-def tower(tmp_path: Path) -> Iterator[Parts]:
-    path = tmp_path / "watchtower.sqlite"
-    parts = Parts(path=path, store=TowerStore(path), chain=ScriptedChain())
-    yield parts
-    parts.store.close()
+def tower(tmp_path: Path) -> Iterator[TowerParts]:
+    with tower_parts(tmp_path) as parts:
+        yield parts
 
 
 # -- answering ------------------------------------------------------------------------------------
 
 
-async def test_a_close_is_answered_once_and_finished_when_its_window_is_over(tower: Parts) -> None:
+async def test_a_close_is_answered_once_and_finished_when_its_window_is_over(
+    tower: TowerParts,
+) -> None:
     channel = tower.hold(5, 7)
     assert await tower.turn()
     assert tower.settled == []
@@ -145,7 +83,7 @@ async def test_a_close_is_answered_once_and_finished_when_its_window_is_over(tow
 
 
 async def test_an_answer_that_a_reorganisation_removed_is_given_again(
-    tower: Parts, caplog: pytest.LogCaptureFixture
+    tower: TowerParts, caplog: pytest.LogCaptureFixture
 ) -> None:
     channel = tower.hold(5)
     await tower.turn()
@@ -162,7 +100,9 @@ async def test_an_answer_that_a_reorganisation_removed_is_given_again(
     assert tower.settled == [[5], [5]]
 
 
-async def test_a_close_that_a_reorganisation_removed_is_not_answered_again(tower: Parts) -> None:
+async def test_a_close_that_a_reorganisation_removed_is_not_answered_again(
+    tower: TowerParts,
+) -> None:
     channel = tower.hold(5)
     await tower.turn()
     tower.close(channel)
@@ -176,7 +116,7 @@ async def test_a_close_that_a_reorganisation_removed_is_not_answered_again(tower
 
 
 async def test_an_answer_that_was_mined_and_did_nothing_is_given_again_at_the_next_head(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     channel = tower.hold(5)
     tower.close(channel)
@@ -187,7 +127,7 @@ async def test_an_answer_that_was_mined_and_did_nothing_is_given_again_at_the_ne
 
 @pytest.mark.parametrize("error", [DOWN, REFUSED], ids=["unreachable", "refused"])
 async def test_a_failed_answer_is_tried_again_at_the_same_head(
-    tower: Parts, error: ChainError
+    tower: TowerParts, error: ChainError
 ) -> None:
     channel = tower.hold(5)
     tower.close(channel)
@@ -199,7 +139,7 @@ async def test_a_failed_answer_is_tried_again_at_the_same_head(
 
 
 async def test_a_batch_that_is_refused_whole_is_halved_so_that_no_row_blocks_the_others(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     for number in range(1, 5):
         tower.close(tower.hold(number, sequence=number))
@@ -211,7 +151,7 @@ async def test_a_batch_that_is_refused_whole_is_halved_so_that_no_row_blocks_the
     assert sorted(total for rows in tower.settled for total in rows) == [1, 2, 3, 4]
 
 
-async def test_the_close_with_the_least_time_left_is_answered_first(tower: Parts) -> None:
+async def test_the_close_with_the_least_time_left_is_answered_first(tower: TowerParts) -> None:
     tower.answerer._rows_max = 1
     later, sooner = tower.hold(1, sequence=1), tower.hold(2, sequence=2)
     tower.close(later)
@@ -220,7 +160,7 @@ async def test_the_close_with_the_least_time_left_is_answered_first(tower: Parts
     assert tower.settled == [[2], [1]]
 
 
-async def test_a_finish_that_fails_keeps_no_other_from_its_own(tower: Parts) -> None:
+async def test_a_finish_that_fails_keeps_no_other_from_its_own(tower: TowerParts) -> None:
     channels = {sequence: tower.hold(5, sequence=sequence) for sequence in (1, 2)}
     for channel in channels.values():
         tower.close(channel, settled_ucent=(5, 0))
@@ -233,7 +173,7 @@ async def test_a_finish_that_fails_keeps_no_other_from_its_own(tower: Parts) -> 
     assert sorted(tower.chain.finished) == [1, 2]
 
 
-async def test_nothing_is_finished_before_what_is_held_is_settled(tower: Parts) -> None:
+async def test_nothing_is_finished_before_what_is_held_is_settled(tower: TowerParts) -> None:
     channel = tower.hold(5)
     tower.close(channel)
     tower.chain.number, tower.chain.timestamp = DEADLINE_BLOCK + 1, DEADLINE_SECONDS + 1
@@ -249,7 +189,7 @@ async def test_nothing_is_finished_before_what_is_held_is_settled(tower: Parts) 
 
 
 async def test_a_close_that_stays_unanswered_is_an_alarm_before_its_window_ends(
-    tower: Parts, caplog: pytest.LogCaptureFixture
+    tower: TowerParts, caplog: pytest.LogCaptureFixture
 ) -> None:
     channel = tower.hold(5)
     tower.close(channel)
@@ -270,7 +210,7 @@ async def test_a_close_that_stays_unanswered_is_an_alarm_before_its_window_ends(
     assert "5 µ¢ are not settled" in caplog.text
 
 
-async def test_after_a_restart_an_answer_on_its_way_is_not_given_twice(tower: Parts) -> None:
+async def test_after_a_restart_an_answer_on_its_way_is_not_given_twice(tower: TowerParts) -> None:
     channel = tower.hold(5)
     tower.close(channel)
     await tower.lookout.poll()
@@ -282,7 +222,7 @@ async def test_after_a_restart_an_answer_on_its_way_is_not_given_twice(tower: Pa
 
 
 async def test_the_answerer_looks_again_by_itself_after_a_failure(
-    tower: Parts, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+    tower: TowerParts, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
 ) -> None:
     monkeypatch.setattr(answerer_module, "RETRY_SECONDS", 0.01)
     tower.close(tower.hold(5))
@@ -299,7 +239,7 @@ async def test_the_answerer_looks_again_by_itself_after_a_failure(
 
 
 async def test_only_logs_after_the_cursor_are_read_and_only_channels_that_they_name(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     first, second = tower.hold(1, sequence=1), tower.hold(2, sequence=2)
     await tower.turn()
@@ -314,7 +254,7 @@ async def test_only_logs_after_the_cursor_are_read_and_only_channels_that_they_n
     assert second in tower.book.channels()
 
 
-async def test_a_long_absence_is_read_in_ranges_that_endpoints_answer(tower: Parts) -> None:
+async def test_a_long_absence_is_read_in_ranges_that_endpoints_answer(tower: TowerParts) -> None:
     channel = tower.hold(1)
     await tower.turn()
     tower.boot()
@@ -327,7 +267,7 @@ async def test_a_long_absence_is_read_in_ranges_that_endpoints_answer(tower: Par
     assert tower.settled == [[1]]
 
 
-async def test_an_endpoint_that_went_back_is_not_believed(tower: Parts) -> None:
+async def test_an_endpoint_that_went_back_is_not_believed(tower: TowerParts) -> None:
     await tower.turn()
     tower.chain.number -= 1
     with pytest.raises(ChainWentBack):
@@ -335,7 +275,7 @@ async def test_an_endpoint_that_went_back_is_not_believed(tower: Parts) -> None:
     assert tower.book.cursor == (100, tower.chain._hash(100))
 
 
-async def test_a_head_is_taken_in_whole_or_not_at_all(tower: Parts) -> None:
+async def test_a_head_is_taken_in_whole_or_not_at_all(tower: TowerParts) -> None:
     tower.close(tower.hold(1, sequence=1))
     tower.close(tower.hold(2, sequence=2))
     tower.chain.failures = [("view", DOWN)]
@@ -348,7 +288,7 @@ async def test_a_head_is_taken_in_whole_or_not_at_all(tower: Parts) -> None:
 
 
 async def test_an_outage_is_reported_once_and_its_end_too(
-    tower: Parts,
+    tower: TowerParts,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     autojump_clock: trio.testing.MockClock,
@@ -372,7 +312,7 @@ async def test_an_outage_is_reported_once_and_its_end_too(
 
 
 async def test_an_older_voucher_never_replaces_a_newer_one_in_memory_or_on_disk(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     newer, older = promise(5, 7), promise(5)
     assert tower.book.keep(newer)
@@ -385,7 +325,7 @@ async def test_an_older_voucher_never_replaces_a_newer_one_in_memory_or_on_disk(
 
 
 async def test_a_view_that_is_taken_in_during_a_commit_does_not_bring_an_older_voucher_back(
-    tower: Parts, monkeypatch: pytest.MonkeyPatch
+    tower: TowerParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = tower.hold(5)
     await tower.book.commit()
@@ -408,7 +348,7 @@ async def test_a_view_that_is_taken_in_during_a_commit_does_not_bring_an_older_v
 
 
 async def test_nothing_is_told_before_the_commit_and_nothing_at_all_if_it_fails(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     told: list[str] = []
     tower.hold(5)
@@ -421,7 +361,9 @@ async def test_nothing_is_told_before_the_commit_and_nothing_at_all_if_it_fails(
     assert tower.book.all() == []
 
 
-async def test_an_ended_channel_is_forgotten_a_week_later_with_its_wallet(tower: Parts) -> None:
+async def test_an_ended_channel_is_forgotten_a_week_later_with_its_wallet(
+    tower: TowerParts,
+) -> None:
     channel = tower.hold(5)
     tower.book.note_seen(BOB.address, NOW)
     await tower.turn()
@@ -442,7 +384,7 @@ async def test_an_ended_channel_is_forgotten_a_week_later_with_its_wallet(tower:
 
 
 async def test_when_a_wallet_was_seen_is_written_once_a_minute_and_of_strangers_never(
-    tower: Parts,
+    tower: TowerParts,
 ) -> None:
     tower.hold(5)
     for at in (NOW, NOW + 1, NOW + SEEN_SECONDS - 1):
@@ -456,7 +398,7 @@ async def test_when_a_wallet_was_seen_is_written_once_a_minute_and_of_strangers_
     assert tower.store.seen() == {BOB.address: NOW + SEEN_SECONDS}
 
 
-def test_a_database_belongs_to_one_deployment_and_one_key(tower: Parts) -> None:
+def test_a_database_belongs_to_one_deployment_and_one_key(tower: TowerParts) -> None:
     tower.store.pin(DEPLOYMENT, ALICE.address)
     tower.store.pin(DEPLOYMENT, ALICE.address)
     with pytest.raises(OtherTowersDatabase, match="signer"):
@@ -468,18 +410,12 @@ def test_a_database_belongs_to_one_deployment_and_one_key(tower: Parts) -> None:
 # -- the reception --------------------------------------------------------------------------------
 
 
-def connected(tower: Parts) -> RememberingWire:
-    wire = RememberingWire(BOB.address)
-    tower.reception.on_connected(wire, BOB.address)
-    return wire
-
-
 def message(made: Held, of: Voucher | None = None) -> Any:
     return deposit_of(made.terms, of or made.voucher)
 
 
 async def test_a_chain_that_cannot_be_read_refuses_a_new_channel_for_now(
-    tower: Parts, nursery: trio.Nursery
+    tower: TowerParts, nursery: trio.Nursery
 ) -> None:
     made, wire = promise(5), connected(tower)
     tower.chain.views[made.voucher.channel] = view()
@@ -497,7 +433,7 @@ async def test_a_chain_that_cannot_be_read_refuses_a_new_channel_for_now(
 
 
 async def test_new_channels_wait_for_the_chain_in_a_bounded_row(
-    tower: Parts, monkeypatch: pytest.MonkeyPatch
+    tower: TowerParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reception_module, "CHANNELS_OF_A_DEPOSITOR_MAX", 2)
     wire = connected(tower)
@@ -509,7 +445,7 @@ async def test_new_channels_wait_for_the_chain_in_a_bounded_row(
 
 
 async def test_the_row_of_all_connections_is_bounded_too(
-    tower: Parts, monkeypatch: pytest.MonkeyPatch
+    tower: TowerParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reception_module, "NEWCOMERS_MAX", 1)
     tower.boot()
@@ -522,7 +458,7 @@ async def test_the_row_of_all_connections_is_bounded_too(
 
 
 async def test_a_deposit_of_a_wallet_that_has_gone_meanwhile_is_left(
-    tower: Parts, nursery: trio.Nursery
+    tower: TowerParts, nursery: trio.Nursery
 ) -> None:
     wire = connected(tower)
     tower.reception.on_message(wire, message(promise(5)))
@@ -533,7 +469,7 @@ async def test_a_deposit_of_a_wallet_that_has_gone_meanwhile_is_left(
     assert tower.chain.asked == []
 
 
-async def test_a_wallet_that_does_not_read_its_answers_is_left(tower: Parts) -> None:
+async def test_a_wallet_that_does_not_read_its_answers_is_left(tower: TowerParts) -> None:
     tower.hold(5)
     wire = connected(tower)
     wire.error = reception_module.TooManyDeposits("it does not read")
@@ -543,7 +479,7 @@ async def test_a_wallet_that_does_not_read_its_answers_is_left(tower: Parts) -> 
 
 
 async def test_messages_are_counted_and_the_allowance_comes_back_with_time(
-    tower: Parts, autojump_clock: trio.testing.MockClock
+    tower: TowerParts, autojump_clock: trio.testing.MockClock
 ) -> None:
     wire = connected(tower)
     word = Error(code="x", channel=b"", text="", what_to_do="")
