@@ -21,7 +21,7 @@ from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
 from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
-from .chain import LOG_BLOCKS_MAX, Head, MemberRow, MemberStatus, OpenedChannel
+from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, MemberStatus, OpenedChannel
 from .desk import ChainDesk
 from .store import HubStore
 
@@ -29,14 +29,6 @@ POLL_SECONDS = 0.5
 """Half of a fast chain's block time: a new block is seen soon, and a poll is one small request."""
 
 log = logging.getLogger("farthing.hub.chain")
-
-
-class ChainWentBack(ChainError):
-    """The endpoint's newest block is older than one that was read before."""
-
-    code = "chain-went-back"
-    remedy = "wait until its node has caught up, or use another endpoint of the same chain"
-    retryable = True
 
 
 class Members:

@@ -176,8 +176,8 @@ class Towers:
                 await self._pulse.wait()
 
     async def hand_over(self) -> None:
-        """Deposit what is uncovered with the connected towers, before an orderly end."""
-        links = [link for link in self._links.values() if link.connected]
+        """Deposit what is uncovered with every tower that can be reached, at an orderly end."""
+        links = list(self._links.values())
         for link in links:
             link.hurried = True
         self._pulse.beat()
@@ -227,8 +227,8 @@ class Link:
 
     @property
     def has_more(self) -> bool:
-        """Whether a deposit is to be made or acknowledged, and may be."""
-        return self.connected and any(
+        """Whether a deposit is to be made or acknowledged, and may be: no trouble is known."""
+        return (self.connected or self.trouble is None) and any(
             self._to_deposit_ucent(channel) > 0 and channel.id not in self._refused_at
             for channel in self._driver.channels.values()
         )

@@ -16,9 +16,8 @@ import trio
 from ...channels.errors import ChainError
 from ...channels.ids import ChannelId
 from ...channels.state import ChainStatus, ChainView
-from ..chain import LOG_BLOCKS_MAX, Head, Logs, Web3Chain
+from ..chain import LOG_BLOCKS_MAX, ChainWentBack, Head, Logs, Web3Chain
 from ..desk import ChainDesk
-from ..follower import ChainWentBack
 from .book import Book
 
 POLL_SECONDS = 0.5

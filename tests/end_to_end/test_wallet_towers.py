@@ -183,6 +183,28 @@ async def test_payments_are_handed_over_together_and_the_rest_when_the_wallet_en
         assert held_ucent(tower) == [6 * FLOW_UCENT]
 
 
+async def test_a_wallet_that_is_awake_for_a_moment_hands_over_what_it_has(
+    home: Home, tower_config: Path
+) -> None:
+    async with home.wallet() as wallet:
+        await home.earn(wallet)
+    async with running_tower(tower_config) as tower:
+        home.use(place_of(tower))
+        async with home.device.wallet():
+            pass  # not even connected yet
+        assert held_ucent(tower) == [FLOW_UCENT]
+
+
+async def test_a_wallet_waits_for_no_tower_that_cannot_be_reached(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(towers, "HAND_OVER_SECONDS_MAX", float("inf"))
+    home.use(TowerPlace(address=HubAddress(host="127.0.0.1", port=1), signer=NOBODY))
+    with trio.fail_after(30):
+        async with home.wallet() as wallet:
+            await home.earn(wallet)
+
+
 async def test_a_large_amount_is_handed_over_without_waiting(
     home: Home, tower_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,7 @@ from farthing.channels.messages import Error, VoucherKept
 from farthing.channels.refusals import OutOfTurn
 from farthing.channels.state import ChainStatus
 from farthing.channels.voucher import Voucher
-from farthing.node.chain import LOG_BLOCKS_MAX
-from farthing.node.follower import ChainWentBack
+from farthing.node.chain import LOG_BLOCKS_MAX, ChainWentBack
 from farthing.node.sender import ChainUnreachable, TransactionFailed
 from farthing.node.watchtower import answerer as answerer_module
 from farthing.node.watchtower import lookout as lookout_module
