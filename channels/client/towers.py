@@ -88,6 +88,13 @@ class TowerUnknown(LocalError):
     remedy = "see `farthing wallet tower list`"
 
 
+class TowerIsTheHub(LocalError):
+    """The hub's own signer was given as a tower's."""
+
+    code = "tower-is-the-hub"
+    remedy = "use a watchtower that somebody else runs: it guards against the hub"
+
+
 class TooManyTowers(LocalError):
     """The list is full."""
 
@@ -96,7 +103,9 @@ class TooManyTowers(LocalError):
 
 
 def with_tower(settings: Settings, place: TowerPlace) -> Settings:
-    """Add a tower; raises `TowerKnown`, `TooManyTowers`."""
+    """Add a tower; raises `TowerIsTheHub`, `TowerKnown`, `TooManyTowers`."""
+    if place.signer == settings.hub_signer:
+        raise TowerIsTheHub(f"{address_to_hex(place.signer)} is the hub's signer")
     if any(known.signer == place.signer for known in settings.towers):
         raise TowerKnown(f"the tower {address_to_hex(place.signer)} is on the list")
     if len(settings.towers) >= TOWERS_MAX:
@@ -148,7 +157,7 @@ class Towers:
         return [link.row() for link in self._links.values()]
 
     async def add(self, place: TowerPlace) -> dict[str, Any]:
-        """Put a tower on the list and connect; raises `TowerKnown`, `TooManyTowers`."""
+        """Put a tower on the list and connect; raises what `with_tower` raises."""
         await self._change(lambda settings: with_tower(settings, place))
         link = self._hold(place, {})
         self._pulse.beat()

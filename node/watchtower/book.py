@@ -14,6 +14,7 @@ import trio
 
 from ...channels.ids import Address, ChannelId
 from ...channels.state import ChainStatus, ChainView
+from ...channels.terms import Side
 from .deposits import Lane
 from .store import Answer, Held, TowerStore
 
@@ -40,6 +41,7 @@ class Book:
         self._dirty_seen: set[Address] = set()
         self._cursor_moved = False
         self._told: list[Callable[[], None]] = []
+        self._failed = False
         self._wake = trio.Event()
 
     # -- looking ----------------------------------------------------------------------------
@@ -63,9 +65,9 @@ class Book:
     def __len__(self) -> int:
         return len(self._held)
 
-    def seen(self) -> dict[Address, int]:
-        """When each depositor was last connected, in Unix seconds."""
-        return dict(self._seen)
+    def seen_at(self, depositor: Address) -> int:
+        """When a depositor was last connected, in Unix seconds; 0 for a stranger."""
+        return self._seen.get(depositor, 0)
 
     @property
     def cursor(self) -> tuple[int, bytes] | None:
@@ -88,8 +90,9 @@ class Book:
 
     def observe(self, channel: ChannelId, view: ChainView) -> None:
         """Take in what the chain says of a channel now."""
-        for held in self._of(channel):
-            if replace(held.view, block=view.block, timestamp=view.timestamp) != view:
+        for payer in Side:
+            held = self._held.get((channel, payer))
+            if held is not None and not _same(held.view, view):
                 self._set(replace(held, view=view))
 
     def note_answer(self, lane: Lane, answer: Answer) -> None:
@@ -132,9 +135,6 @@ class Book:
         self._told.append(then)
         self._wake.set()
 
-    def _of(self, channel: ChannelId) -> list[Held]:
-        return [held for held in self._held.values() if held.voucher.channel == channel]
-
     def _set(self, held: Held) -> None:
         self._held[held.lane] = held
         self._dirty.add(held.lane)
@@ -153,7 +153,12 @@ class Book:
             await self.commit()
 
     async def commit(self) -> None:
-        """Make durable what has changed, then tell whoever waits for it."""
+        """Make durable what has changed, then tell whoever waits for it.
+
+        After a commit that failed it does nothing: what is left builds upon what was lost.
+        """
+        if self._failed:
+            return
         lanes, self._dirty = self._dirty, set()
         signers, self._dirty_seen = self._dirty_seen, set()
         told, self._told = self._told, []
@@ -175,6 +180,15 @@ class Book:
             self._cursor_moved = False
         if statements:
             with trio.CancelScope(shield=True):  # a commit in a thread cannot be taken back
-                await trio.to_thread.run_sync(store.commit, statements)
+                try:
+                    await trio.to_thread.run_sync(store.commit, statements)
+                except BaseException:
+                    self._failed = True
+                    raise
         for then in told:
             then()
+
+
+def _same(known: ChainView, view: ChainView) -> bool:
+    """Whether two views differ in nothing but when they were read."""
+    return replace(known, block=view.block, timestamp=view.timestamp) == view

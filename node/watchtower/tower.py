@@ -66,7 +66,7 @@ class Tower:
         """When a wallet was last connected, in Unix seconds: now, if it is."""
         if depositor in self.reception.connected:
             return int(time.time())
-        return self.book.seen().get(depositor, 0)
+        return self.book.seen_at(depositor)
 
     def silent(self) -> list[Address]:
         """Depositors of open channels that were not seen for the configured time."""

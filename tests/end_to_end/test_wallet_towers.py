@@ -450,5 +450,8 @@ async def test_a_wallet_has_a_handful_of_towers(home: Home) -> None:
     async with home.device.wallet() as wallet:
         for _ in range(TOWERS_MAX):
             await wallet.towers.add(TowerPlace(address=nowhere, signer=new_signer().address))
+        hub = home.folder.settings().hub_signer
+        with pytest.raises(towers.TowerIsTheHub):
+            await wallet.towers.add(TowerPlace(address=nowhere, signer=hub))
         with pytest.raises(towers.TooManyTowers):
             await wallet.towers.add(TowerPlace(address=nowhere, signer=NOBODY))

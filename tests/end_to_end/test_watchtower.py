@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from farthing.channels.messages import (
 )
 from farthing.channels.state import ChainStatus, ChainView
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, Side
-from farthing.node.chain import Web3Chain
+from farthing.node.administration import Role
+from farthing.node.chain import MemberStatus, Web3Chain
 from farthing.node.watchtower import reception
 from farthing.node.watchtower.tower import Tower
 
@@ -184,6 +186,22 @@ async def test_a_tower_says_when_it_last_saw_each_wallet_and_names_the_silent_on
         async with depositor(hub_city, tower, alice) as wallet:
             assert await wallet.answer(Ping(token=1)) == Pong(token=1)
             assert tower.silent() == []
+
+
+async def test_a_tower_that_the_chain_would_not_listen_to_says_so(
+    hub_city: City, config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_tower(config) as tower:
+        assert tower.status()["member"] is True
+        register = partial(hub_city.register, tower.signer.address, role=Role.RELAYER)
+        await trio.to_thread.run_sync(partial(register, status=MemberStatus.SUSPENDED))
+        for _ in range(2):
+            await tower.check_membership()
+        assert tower.status()["member"] is False
+        assert caplog.text.count("is no active member") == 1
+        await trio.to_thread.run_sync(register)
+        await tower.check_membership()
+        assert tower.status()["member"] is True
 
 
 # -- what is refused ------------------------------------------------------------------------------

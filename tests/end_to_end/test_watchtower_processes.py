@@ -207,9 +207,10 @@ def _terms(config: Path, account: Address, city: City) -> Terms:
 def test_the_list_of_towers_is_changed_while_the_wallet_does_not_run(
     hub_city: City, tmp_path: Path
 ) -> None:
-    home, signer = tmp_path / "alice", address_to_hex(new_signer().address)
+    home = tmp_path / "alice"
+    hub, signer = (address_to_hex(new_signer().address) for _ in range(2))
     made = farthing(
-        *("wallet", "init", "--folder", home, "--hub", "127.0.0.1:7171", "--hub-signer", signer),
+        *("wallet", "init", "--folder", home, "--hub", "127.0.0.1:7171", "--hub-signer", hub),
         *("--rpc", hub_city.rpc_url, "--deployment", hub_city.deployment_file),
     )
     assert made.code == 0, made.err
@@ -229,6 +230,7 @@ def test_the_list_of_towers_is_changed_while_the_wallet_does_not_run(
     for elsewhere in ("192.0.2.1:7272", "tower.example:7272"):
         assert "the tower's host" in tower("add", elsewhere, signer).err
     assert "HOST:PORT" in tower("add", "7272", signer).err
+    assert "is the hub's signer" in tower("add", "127.0.0.1:7171", hub).err
     assert tower("remove", signer).code == 0
     assert "there is no tower" in tower("remove", signer).err
     assert (home / "wallet.json").read_text() == before
