@@ -127,11 +127,17 @@ class Tower:
     # -- looking after itself ---------------------------------------------------------------
 
     async def check_forever(self) -> None:
-        """Name the silent wallets and a missing membership in the log, until cancelled."""
+        """Note who is here, name who is silent and a missing membership, until cancelled."""
         while True:
+            self.note_connected()
             self.name_silent()
             await self.check_membership()
             await trio.sleep(CHECK_SECONDS)
+
+    def note_connected(self) -> None:
+        """Remember that the connected wallets were seen now, for after a restart."""
+        for signer in self.reception.connected:
+            self.book.note_seen(signer, int(time.time()))
 
     def name_silent(self) -> None:
         """Log each wallet once a silence, with what it has here."""

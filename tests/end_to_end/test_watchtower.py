@@ -186,6 +186,10 @@ async def test_a_tower_says_when_it_last_saw_each_wallet_and_names_the_silent_on
         async with depositor(hub_city, tower, alice) as wallet:
             assert await wallet.answer(Ping(token=1)) == Pong(token=1)
             assert tower.silent() == []
+            tower.book._seen[alice.address] = tower.book._seen_stored[alice.address] = 1
+            tower.note_connected()  # it stays connected, and says nothing for days
+            await tower.book.commit()
+            assert tower.book._store.seen()[alice.address] > 1
 
 
 async def test_a_tower_that_the_chain_would_not_listen_to_says_so(
