@@ -6,13 +6,14 @@ watchtower does anything, and each error names the key and line or the variable.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import SETTINGS as HUB_SETTINGS
-from ..config import Setting, read_settings
+from ..config import NotLoopback, Setting, read_settings
 from ..settings import Place, as_integer
 
 VARIABLE_PREFIX = "FARTHING_WATCHTOWER_"
@@ -38,6 +39,11 @@ class TowerConfig:
     rpc_timeout_seconds: int
     settle_rows_max: int
     connections_max: int
+    guests_max: int
+    strangers_max: int
+    handshakes_per_second: int
+    handshakes_per_address: int
+    queued_mib_max: int
     channels_max: int
     silence_seconds: int
 
@@ -68,6 +74,15 @@ SETTINGS: Mapping[str, Setting] = {
     "rpc_timeout_seconds": HUB_SETTINGS["rpc_timeout_seconds"],
     "settle_rows_max": _like_the_hub_s("settle_rows_max", 100, "vouchers in one answer"),
     "connections_max": HUB_SETTINGS["connections_max"],
+    "guests_max": _like_the_hub_s(
+        "guests_max",
+        HUB_SETTINGS["guests_max"].default,
+        "connected wallets of which nothing is held yet",
+    ),
+    "strangers_max": HUB_SETTINGS["strangers_max"],
+    "handshakes_per_second": HUB_SETTINGS["handshakes_per_second"],
+    "handshakes_per_address": HUB_SETTINGS["handshakes_per_address"],
+    "queued_mib_max": HUB_SETTINGS["queued_mib_max"],
     "channels_max": _like_the_hub_s(
         "channels_max", 10_000, "channels that are watched; bounds memory and disk"
     ),
@@ -82,5 +97,12 @@ SETTINGS: Mapping[str, Setting] = {
 
 def load(path: Path, environ: Mapping[str, str]) -> TowerConfig:
     """Read a watchtower's configuration; raises a `Misconfigured`, changes nothing."""
-    values, _ = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
-    return TowerConfig(**values)
+    values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
+    config = TowerConfig(**values)
+    if not ipaddress.ip_address(config.listen_host).is_loopback:
+        raise NotLoopback(
+            places["listen_host"],
+            f"{config.listen_host} can be reached from other machines",
+            remedy="listen on 127.0.0.1 or ::1 until watchtowers have TLS",
+        )
+    return config

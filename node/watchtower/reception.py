@@ -152,6 +152,14 @@ class Reception:
         """The signers of all connections."""
         return set(self._wires)
 
+    def is_member(self, signer: Address) -> bool:
+        """Whether something of a wallet is held here: who has nothing here yet is a guest."""
+        return self._book.open_lanes(signer) > 0
+
+    def is_connected(self, signer: Address) -> bool:
+        """Whether a wallet has a connection now."""
+        return signer in self._wires
+
     # -- connections ------------------------------------------------------------------------
 
     def on_connected(self, wire: Wire, signer: Address) -> None:

@@ -27,8 +27,9 @@ from ..administration import Administrator
 from ..chain import MemberStatus, Web3Chain
 from ..desk import ChainDesk
 from ..home import WatchtowerInUse, owned
+from ..limits import DoorLimits
 from ..sender import connect
-from ..server import Server, open_listener
+from ..server import Entrance, Server, open_listener
 from .answerer import Answerer
 from .book import Book
 from .config import TowerConfig
@@ -219,7 +220,17 @@ def _put_together(
         NoChannels(),
         deployment.domain(),
         signer,
-        connections_max=config.connections_max,
+        Entrance(
+            limits=DoorLimits(
+                connections_max=config.connections_max,
+                guests_max=config.guests_max,
+                strangers_max=config.strangers_max,
+                handshakes_per_second=config.handshakes_per_second,
+                handshakes_per_address=config.handshakes_per_address,
+            ),
+            tls=None,
+            queued_bytes_max=config.queued_mib_max * 2**20,
+        ),
     )
     return Tower(
         config=config,
