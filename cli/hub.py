@@ -123,14 +123,14 @@ def init(  # noqa: PLR0913 - one argument for each option
     files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
-rpc_url = {_toml(rpc_url)}
-deployment_file = {_toml(str(deployment.resolve()))}
+rpc_url = {toml(rpc_url)}
+deployment_file = {toml(str(deployment.resolve()))}
 data_dir = "data"
 account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
-programme_files = {_toml(programmes)}
-{"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
+programme_files = {toml(programmes)}
+{"".join(f"{key} = {toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
     write_whole(config, text.encode())
     made = {
@@ -179,7 +179,7 @@ def certificate(*, out: Path, host: str | None, as_json: bool) -> None:
     emit({**made, "certificate": shown}, as_json=as_json)
 
 
-def _toml(value: str | list[str]) -> str:
+def toml(value: str | list[str]) -> str:
     """Write texts as TOML, whose strings are JSON's but for DEL and pairs of surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -486,24 +486,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     `environ` is the environment; of it only names with `VARIABLE_PREFIX` are read, and an unknown
     one of those is an error too, as it is most often mistyped.
     """
-    document = read_document(path)
-    folder = path.absolute().parent
-    refuse_unknown(document, (), document.values, SETTINGS)
-    variables = {VARIABLE_PREFIX + key.upper(): key for key in SETTINGS}
-    for name in environ:
-        if name.startswith(VARIABLE_PREFIX) and name not in variables:
-            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
-    values: dict[str, Any] = {}
-    places: dict[str, Place] = {}
-    for name, key in variables.items():
-        place = document.place(key)
-        raw = document.values.get(key, SETTINGS[key].default)
-        if name in environ:
-            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
-        if raw is None:
-            remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
-            raise MissingSetting(place, "it is missing", remedy=remedy)
-        values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
+    values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
     config = _with_derived(HubConfig(**values))
     _check_tls(config, places)
     _check_liquidity(config, places)
@@ -547,6 +530,31 @@ def _check_liquidity(config: HubConfig, places: Mapping[str, Place]) -> None:
             "channels would be closed before they are settled",
             remedy="write at least silent_settle_seconds, or 0 for never",
         )
+
+
+def read_settings(
+    path: Path, environ: Mapping[str, str], settings: Mapping[str, Setting], prefix: str
+) -> tuple[dict[str, Any], dict[str, Place]]:
+    """Read every setting of a file and the environment, and where each stands; as `load`."""
+    document = read_document(path)
+    folder = path.absolute().parent
+    refuse_unknown(document, (), document.values, settings)
+    variables = {prefix + key.upper(): key for key in settings}
+    for name in environ:
+        if name.startswith(prefix) and name not in variables:
+            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
+    values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
+    for name, key in variables.items():
+        place = document.place(key)
+        raw = document.values.get(key, settings[key].default)
+        if name in environ:
+            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
+        if raw is None:
+            remedy = f"add the key ({settings[key].what}) or set {name}"
+            raise MissingSetting(place, "it is missing", remedy=remedy)
+        values[key], places[key] = settings[key].read(place, raw, folder), place
+    return values, places
 
 
 def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:
