@@ -80,7 +80,10 @@ class HubSilence:
         if settle and self.seconds >= settle:
             self._tell()
             for channel in list(self._driver.channels.values()):
-                if chain_status(channel) is ChainStatus.OPEN and _unsettled_ucent(channel) > 0:
+                if (
+                    chain_status(channel) is ChainStatus.OPEN
+                    and self._guard.unsettled_ucent(channel) > 0
+                ):
                     await self._act("settle", channel)
         if close and self.seconds >= close:
             for channel in list(self._driver.channels.values()):
@@ -137,11 +140,3 @@ class HubSilence:
         except (ChainError, LocalError) as error:
             text = f"the hub is silent and this failed: {error}"
             self._notices.tell("hub-silent-failed", text, channel=to_hex(channel.id))
-
-
-def _unsettled_ucent(channel: Channel) -> int:
-    """What of the hub's promises the chain does not know yet, in µ¢."""
-    if channel.chain is None:
-        return 0
-    settled_ucent = channel.chain.settled_ucent[channel.side.other]
-    return channel.received.total.transferred_ucent - settled_ucent
