@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from ..channels.terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .marks import check_liquidity, with_derived
 from .settings import (
     MalformedSetting,
     Misconfigured,
@@ -487,9 +488,9 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     one of those is an error too, as it is most often mistyped.
     """
     values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
-    config = _with_derived(HubConfig(**values))
+    config = with_derived(HubConfig(**values))
     _check_tls(config, places)
-    _check_liquidity(config, places)
+    check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
         raise SettingOutOfRange(
@@ -498,38 +499,6 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             remedy=f"write at most {most}, a quarter of challenge_blocks, or a longer window",
         )
     return config
-
-
-def _with_derived(config: HubConfig) -> HubConfig:
-    """Work out the marks of top-ups that were left to the deposit."""
-    usual_ucent = min(config.deposit_ucent, config.top_up_member_day_ucent or config.deposit_ucent)
-    to_ucent = config.top_up_to_ucent or usual_ucent
-    below_ucent = config.top_up_below_ucent or to_ucent // 4
-    return replace(config, top_up_to_ucent=to_ucent, top_up_below_ucent=below_ucent)
-
-
-def _check_liquidity(config: HubConfig, places: Mapping[str, Place]) -> None:
-    """Refuse marks and limits under which nothing would ever be topped up, or at each payment."""
-    below_ucent, to_ucent = config.top_up_below_ucent, config.top_up_to_ucent
-    if to_ucent and below_ucent > to_ucent // 2:
-        raise SettingOutOfRange(
-            places["top_up_below_ucent"],
-            f"lanes would be topped up from {below_ucent} µ¢ to {to_ucent} µ¢, again and again",
-            remedy=f"write at most half of top_up_to_ucent: {to_ucent // 2}",
-        )
-    step_ucent, day_ucent = to_ucent - below_ucent, config.top_up_member_day_ucent
-    if 0 < day_ucent < step_ucent:
-        raise SettingOutOfRange(
-            places["top_up_member_day_ucent"],
-            f"no top-up fits: the smallest is {step_ucent} µ¢",
-            remedy=f"write at least {step_ucent}, or 0 for no top-ups",
-        )
-    if 0 < config.silent_close_seconds < config.silent_settle_seconds:
-        raise SettingOutOfRange(
-            places["silent_close_seconds"],
-            "channels would be closed before they are settled",
-            remedy="write at least silent_settle_seconds, or 0 for never",
-        )
 
 
 def read_settings(
