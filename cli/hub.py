@@ -17,6 +17,7 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
+from ..channels.client.files import make_folder, replace, write_new
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
 from ..channels.ids import address_to_hex
@@ -80,17 +81,15 @@ def init(
     """
     read_deployment(deployment)
     check_programmes([load_programme(path) for path in programme])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     password_file = folder / "password"
     if not password_file.exists():
-        handle = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+        write_new(password_file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
     password = read_password_file(password_file)
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
     if not programme:
-        (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+        replace(folder / EXAMPLE.name, EXAMPLE.read_text(encoding="utf-8"))
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
@@ -103,7 +102,7 @@ password_file = "password"
 programme_files = {_toml(programmes)}
 """
     config = folder / "hub.toml"
-    config.write_text(text, encoding="utf-8")
+    replace(config, text)
     emit(
         {
             "config": str(config),

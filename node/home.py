@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..channels.client.files import make_folder
 from ..channels.errors import LocalError
 
 LOCK_BYTES_MAX = 64
@@ -44,7 +45,7 @@ class HubInUse(LocalError):
 def owned(folder: Path) -> Iterator[None]:
     """Make the folder and own it during the block; raises `HubInUse`, `DataFolderUnusable`."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(folder / LOCK_NAME, flags, 0o600)
     except OSError as error:

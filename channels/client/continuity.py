@@ -20,6 +20,7 @@ from typing import Any
 from .. import bounded_json
 from ..bounded_json import NotJson
 from ..state import DOUBT_UNKNOWN
+from .files import sync_folder
 from .ledger import Ledger, LedgerUnusable, Statement
 
 DATABASE_ID_BYTES = 16
@@ -124,7 +125,7 @@ class Continuity:
         """Make the file where there is none, and hold it open as long as the ledger."""
         try:
             file = HeldFile(self.path, MARKER_BYTES)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise LedgerUnusable(
                 f"{self.path} cannot be written ({error.strerror})",
@@ -153,12 +154,3 @@ class HeldFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a new name durable; a file's own fsync does not cover its folder's entry."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,6 +28,7 @@ from ..terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from . import keystore
+from .files import make_folder, replace
 
 SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
@@ -286,7 +287,7 @@ def create_folder(
     if folder.settings_file.exists():
         raise FolderExists(f"there is already a wallet in {path}")
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         path.chmod(0o700)
     except OSError as error:
         raise FolderUnusable(f"the folder {path} cannot be made ({error.strerror})") from None
@@ -297,14 +298,8 @@ def create_folder(
 
 def write_settings(folder: Folder, settings: Settings) -> None:
     """Write wallet.json whole or not at all; raises `FolderUnusable`."""
-    draft = folder.path / ".wallet.json.draft"
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(settings.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o600)
-        draft.replace(folder.settings_file)
+        replace(folder.settings_file, settings.to_json())
     except OSError as error:
         raise FolderUnusable(
             f"{folder.settings_file} cannot be written ({error.strerror})"
