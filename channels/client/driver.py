@@ -113,6 +113,7 @@ class Driver:
         moment: Callable[[], Moment],
         application: Application,
     ) -> None:
+        ledger.take_over()
         self._continuity = Continuity(ledger)
         doubt_ends = self._continuity.doubt_ends
         self.channels: dict[ChannelId, Channel] = {
