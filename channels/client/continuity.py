@@ -129,7 +129,7 @@ class Continuity:
         except OSError as error:
             raise LedgerUnusable(
                 f"{self.path} cannot be written ({error.strerror})",
-                remedy="check that it is a file, and that its folder may be written",
+                remedy="check that it is a file, that its folder may be written, and the disk",
             ) from error
         return file
 
