@@ -111,7 +111,6 @@ class Renaming:
     """Names that change at once; None: the name goes."""
 
     names: dict[str, File | None]
-    is_durable: bool = False
 
 
 class Disk:
@@ -224,11 +223,32 @@ class Descriptors:
         self._open: dict[int, tuple[str, File, int]] = {}
         self._syncs: dict[Call, Callable[[bool], None]] = {}
         self._changes: dict[Call, Change] = {}
+        self._handlers: dict[str, Callable[[Call, bool], None]] = {
+            "openat": self._openat,
+            "close": self._close,
+            "dup": self._dup,
+            "dup2": self._dup,
+            "dup3": self._dup,
+            "lseek": self._lseek,
+            "mmap": self._mmap,
+            "write": self._write,
+            "pwrite64": self._pwrite64,
+            "ftruncate": self._ftruncate,
+            "fsync": self._fsync,
+            "fdatasync": self._fsync,
+            "mkdir": self._mkdir,
+            "unlink": self._unlink,
+            "rename": self._rename,
+            "link": self._link,
+            # Threads share what is open, and other processes are left out of a trace.
+            **dict.fromkeys(("clone", "clone3", "fork", "vfork"), self._no_file),
+            # What leaves is no file; see `said`.
+            **dict.fromkeys(("sendto", "sendmsg"), self._no_file),
+        }
 
     def take(self, edge: Edge) -> None:
         """Follow one edge; raises `Unreadable` for a call whose effect is not modelled."""
-        handler = getattr(self, f"_{edge.call.name}", self._unknown)
-        handler(edge.call, edge.is_end)
+        self._handlers.get(edge.call.name, self._unknown)(edge.call, edge.is_end)
 
     def will_sync(self, edge: Edge) -> bool:
         """Whether this edge changes what is durable."""
@@ -290,8 +310,6 @@ class Descriptors:
         if call.descriptor in self._open:
             raise Unreadable(f"{call.name} of {self._open[call.descriptor][0]}")
 
-    _dup2 = _dup3 = _dup
-
     def _lseek(self, call: Call, is_end: bool) -> None:
         if is_end and call.descriptor in self._open and call.result is not None:
             path, file, _ = self._open[call.descriptor]
@@ -346,8 +364,6 @@ class Descriptors:
         elif not is_end and (opened := self._opened(call)) is not None:
             self._syncs[call] = self._disk.begin_sync(opened[1], opened[0])
 
-    _fdatasync = _fsync
-
     # -- names
 
     def _mkdir(self, call: Call, is_end: bool) -> None:
@@ -373,12 +389,5 @@ class Descriptors:
         if is_end and call.succeeded and old is not None and new is not None:
             self._disk.rename({new: self._disk.names[old]})
 
-    def _clone(self, call: Call, is_end: bool) -> None:
-        """Threads share what is open; other processes are left out of a trace."""
-
-    _clone3 = _fork = _vfork = _clone
-
-    def _sendto(self, call: Call, is_end: bool) -> None:
-        """What leaves is no file; see `said`."""
-
-    _sendmsg = _sendto
+    def _no_file(self, call: Call, is_end: bool) -> None:
+        """Nothing to do."""
