@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..channels.client.control import NotRunning, call_control
-from ..channels.client.files import make_folder, write_new
+from ..channels.client.durable_file import make_folder, write_new
 from ..channels.client.folder import Folder
 from ..channels.client.keystore import read_password_file
 from ..channels.errors import LocalError

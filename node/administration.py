@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from web3 import Web3
 
-from ..channels.client.files import sync_folder
+from ..channels.client.durable_file import sync_folder
 from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
 from ..channels.ids import ZERO_WORD, Address

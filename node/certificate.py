@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ..channels.client.files import sync_folder
+from ..channels.client.durable_file import sync_folder
 from ..channels.errors import LocalError
 
 DAYS = 3650

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..channels.client.continuity import state_home
 from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
@@ -138,6 +139,7 @@ class HubConfig:
     rpc_url: str
     deployment_file: Path
     data_dir: Path
+    marker_dir: Path | None
     account_keystore: Path
     signer_keystore: Path
     password_file: Path
@@ -258,6 +260,13 @@ def _folder(place: Place, raw: Any, folder: Path) -> Path:
     return path
 
 
+def _marker_dir(place: Place, raw: Any, folder: Path) -> Path | None:
+    """Where the count of signed offers is kept a second time; `none` for nowhere."""
+    if raw == "":
+        return state_home(os.environ)
+    return None if raw == "none" else _folder(place, raw, folder)
+
+
 def _password_file(place: Place, raw: Any, folder: Path) -> Path:
     path = _file(place, raw, folder)
     mode = _mode(path)
@@ -307,6 +316,11 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "data_dir": Setting(
         read=_folder, default="hub-data", what="folder of the hub's database; made if missing"
+    ),
+    "marker_dir": Setting(
+        read=_marker_dir,
+        default="",
+        what="folder outside data_dir that counts signed offers too; empty: this machine's own",
     ),
     "account_keystore": Setting(
         read=_file, default=None, what="keystore v3 of the account that owns the hub's money"

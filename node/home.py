@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..channels.client.files import make_folder
+from ..channels.client.durable_file import make_folder
 from ..channels.errors import LocalError
 
 LOCK_BYTES_MAX = 64

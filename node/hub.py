@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from ..channels.client.continuity import elsewhere
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
@@ -103,6 +104,7 @@ class Hub:
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
+            "running_twice": self.engine.doubles.listed(),
             "stopped": [to_hex(c.id) for c in channels if c.stopped is not None],
             "settlements": len(settlements),
             "settlement_gas": sum(row["gas_used"] for row in settlements),
@@ -220,7 +222,15 @@ def _put_together(
         submissions_per_day=config.submissions_per_day,
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
-    driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    place = config.marker_dir
+    driver = Driver(
+        store.ledger,
+        keys.signer,
+        deployment.domain(),
+        follower.moment,
+        engine,
+        elsewhere=None if place is None else elsewhere(place, signer, deployment.deployment),
+    )
     engine.attach(driver, Requests(store, driver, follower.moment, per_day=config.requests_per_day))
     settler = Settler(
         driver,

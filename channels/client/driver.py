@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import trio
 
@@ -112,9 +113,12 @@ class Driver:
         domain: Domain,
         moment: Callable[[], Moment],
         application: Application,
+        *,
+        elsewhere: Path | None = None,
     ) -> None:
+        """Take up what the ledger holds; `elsewhere` keeps its count of offers a second time."""
         ledger.take_over()
-        self._continuity = Continuity(ledger)
+        self._continuity = Continuity(ledger, elsewhere=elsewhere)
         doubt_ends = self._continuity.doubt_ends
         self.channels: dict[ChannelId, Channel] = {
             c.id: replace(c, doubt_ends=doubt_ends) for c in ledger.load_channels()

@@ -29,7 +29,8 @@ from ..terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from . import keystore
-from .files import make_folder, replace
+from .continuity import elsewhere, state_home
+from .durable_file import make_folder, write_whole
 from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
@@ -39,6 +40,7 @@ CONFIRMATIONS_MAX: Final = 1000
 PORT_MAX: Final = 65_535
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
+NO_MARKER: Final = "none"
 
 
 class FolderExists(LocalError):
@@ -176,6 +178,9 @@ class Settings:
     account: Address
     deployment: Deployment
     policy: Policy = field(default_factory=Policy)
+    marker_dir: str = ""
+    """A folder that keeps the count of signed offers too: absolute; empty for this machine's own,
+    `none` for no second place."""
     trust: Trust | None = None
 
     def __post_init__(self) -> None:
@@ -193,6 +198,8 @@ class Settings:
             "policy": asdict(self.policy),
             "deployment": json.loads(self.deployment.to_json()),
         }
+        if self.marker_dir:
+            record["marker_dir"] = self.marker_dir
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -206,6 +213,7 @@ class Settings:
             remedy = "restore wallet.json from a backup, or make a new wallet"
             raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
         known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        known |= {"marker_dir"}
         known |= {"hub_certificates", "hub_ca"}  # written only where the hub has TLS
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
@@ -216,6 +224,7 @@ class Settings:
             account=address_from_hex(_text(record, "account")),
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
+            marker_dir=_marker_dir(record.get("marker_dir", "")),
             trust=_trust(record),
         )
 
@@ -244,6 +253,13 @@ def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise MalformedSettings(key, "is missing or no text", remedy="write it as in a new wallet")
+    return value
+
+
+def _marker_dir(value: object) -> str:
+    if not isinstance(value, str) or not (value in ("", NO_MARKER) or value.startswith("/")):
+        remedy = f"write a path that begins with /, or {NO_MARKER!r} for no second place"
+        raise MalformedSettings("marker_dir", "names no folder", remedy=remedy)
     return value
 
 
@@ -280,10 +296,20 @@ class Folder:
     def continuity_file(self) -> Path:
         """ledger.sqlite.continuity: how many offers the ledger has signed.
 
-        Leave it out of backups: beside an older ledger it shows that this one was restored. Who
-        brings both back shows nothing, and may sign what contradicts a forgotten offer.
+        Leave it out of backups: beside an older ledger it shows that this one was restored. Where
+        both are brought back together, only the count that is kept elsewhere shows it.
         """
         return self.path / "ledger.sqlite.continuity"
+
+    def marker_elsewhere(self, settings: Settings, signer: Address) -> Path | None:
+        """Where the count is kept a second time, outside of the folder; raises `NoHome`.
+
+        It shows that the whole folder was put back, or was brought here from another machine.
+        """
+        if settings.marker_dir == NO_MARKER:
+            return None
+        place = Path(settings.marker_dir) if settings.marker_dir else state_home(os.environ)
+        return elsewhere(place, signer, settings.deployment.deployment)
 
     @property
     def control_file(self) -> Path:
@@ -351,7 +377,7 @@ def create_folder(
 def write_settings(folder: Folder, settings: Settings) -> None:
     """Write wallet.json whole or not at all; raises `FolderUnusable`."""
     try:
-        replace(folder.settings_file, settings.to_json())
+        write_whole(folder.settings_file, settings.to_json().encode())
     except OSError as error:
         raise FolderUnusable(
             f"{folder.settings_file} cannot be written ({error.strerror})"

@@ -25,7 +25,7 @@ from ..bounded_json import NotJson
 from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, Address, address_to_hex
 from ..signing import SECRET_BYTES, BadSecret, Signer
-from .files import sync_folder
+from .durable_file import sync_folder
 
 SCRYPT_N: Final = 4096
 """Of the files that are written here: 4 MiB with r = 8, which the smallest devices have."""

@@ -30,12 +30,14 @@ from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
+from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
 from .follower import Follower
 from .guard import Guard
 from .hearing import Hearing
 from .ledger import Ledger
+from .payment_ids import KeptPayment, PaymentIds
 from .payments import PaymentAsk, Requests, usage_payment
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
@@ -94,15 +96,26 @@ class Wallet:
         self._follower = Follower(chain, settings.account, self._pulse, self._notices)
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
-            ledger, signer, settings.deployment.domain(), self._follower.moment, hearing
+            ledger,
+            signer,
+            settings.deployment.domain(),
+            self._follower.moment,
+            hearing,
+            elsewhere=folder.marker_elsewhere(settings, signer.address),
         )
         self._driver.on_change = self._pulse.beat
+        self._payment_ids = PaymentIds(ledger)
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
         self._guard = Guard(
-            transactions, settings.account, self._follower, self._pulse, self._notices
+            transactions,
+            settings.account,
+            self._follower,
+            self._pulse,
+            self._notices,
+            load_shown(ledger),
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
@@ -189,18 +202,42 @@ class Wallet:
     # -- paying -----------------------------------------------------------------------------
 
     async def pay(
-        self, amount_ucent: int, purpose: str, *, timeout_seconds: float | None = None
+        self,
+        amount_ucent: int,
+        purpose: str,
+        payment_id: bytes | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> SentPayment:
         """Pay the hub for use and wait until it has acknowledged.
 
+        The same 16-byte `payment_id` again is the same payment, also after a crash in between;
+        raises `PaymentIdConflict`, `MalformedPaymentId`.
         Raises `SentNoAnswer` with the payment if it does not in time: the payment stays spent.
         Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
         before anything is promised.
         """
+        kept = None
+        if payment_id is not None:
+            kept = self._payment_ids.find(payment_id, amount_ucent, purpose)
+        if kept is None:
+            kept = self._pay(amount_ucent, purpose, payment_id)
+        return await self._acknowledged(kept.channel, kept.nonce, amount_ucent, timeout_seconds)
+
+    def _pay(self, amount_ucent: int, purpose: str, payment_id: bytes | None) -> KeptPayment:
         payment = usage_payment(amount_ucent, purpose, self._follower.moment())
         channel = self._payable()
-        nonce = self._driver.pay(channel.id, (payment,), ())
-        return await self._acknowledged(channel.id, nonce, amount_ucent, timeout_seconds)
+        kept = KeptPayment(
+            amount_ucent=amount_ucent,
+            purpose=purpose,
+            channel=channel.id,
+            nonce=channel.sent.promised.nonce + 1,
+        )
+        self._driver.pay(channel.id, (payment,), ())
+        if payment_id is not None:  # into the same commit: nothing has been awaited
+            statement, committed = self._payment_ids.keep(payment_id, kept)
+            self._driver.store([statement], then=committed)
+        return kept
 
     def _payable(self) -> Channel:
         channel = self._connection.usable() or self._connection.held()
@@ -291,6 +328,7 @@ class Wallet:
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
             "restored": self._driver.in_doubt,
+            "running_twice": self._connection.twin.record(),
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,

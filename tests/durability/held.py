@@ -26,7 +26,8 @@ class Held:
     submissions: set[bytes] = field(default_factory=set)
     requests: set[bytes] = field(default_factory=set)
     settings: dict[str, str] = field(default_factory=dict)
-    marker: dict[str, Any] = field(default_factory=dict)
+    markers: list[dict[str, Any]] = field(default_factory=list)
+    """The count beside the database, and the one outside of its folder."""
 
     def payments_of(
         self, direction: int
@@ -41,8 +42,9 @@ class Held:
         return newest or {"nonce": 0, "transferred_ucent": 0, "history": ""}
 
 
-def read_held(database: Path) -> Held:
-    """Read an image; what cannot be opened holds nothing, and says why."""
+def read_held(root: Path, name: str) -> Held:
+    """Read the database of that name in an image; what cannot be opened says why."""
+    database = root / name
     if not database.exists():
         return Held(problem=f"{database.name} is gone")
     held = Held()
@@ -51,12 +53,16 @@ def read_held(database: Path) -> Held:
             _read(db, held)
     except sqlite3.Error as error:
         return Held(problem=f"{database.name} cannot be read: {error}")
-    try:
-        marker = database.with_name(database.name + ".continuity").read_bytes()
-        held.marker = dict(json.loads(marker))
-    except (OSError, ValueError):
-        held.marker = {}
+    beside = database.with_name(database.name + ".continuity")
+    held.markers = [read_marker(path) for path in (beside, *root.glob("state/farthing/*"))]
     return held
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _read(db: sqlite3.Connection, held: Held) -> None:
@@ -154,9 +160,10 @@ def _withdrawal(fields: dict[str, Any], held: Held) -> str:
 
 def _counted(held: Held) -> str:
     """A count that is behind would take a backup for the newest database there was."""
-    counted, beside = int(held.settings.get("offers", "0")), held.marker.get("offers")
-    if held.marker.get("database") != held.settings.get("database") or beside != counted:
-        return f"{counted} offers are counted, {beside} beside the database"
+    counted = held.settings.get("database"), int(held.settings.get("offers", "0"))
+    beside = [(marker.get("database"), marker.get("offers")) for marker in held.markers]
+    if beside != [counted, counted]:
+        return f"{counted[1]} offers are counted, {[n for _, n in beside]} beside the database"
     return ""
 
 

@@ -133,12 +133,12 @@ def test_on_a_sound_disk_both_go_on_and_nothing_is_lost_or_counted_twice(agency:
     agency.until(lambda: unacknowledged(agency) == 0)
     for process in (agency.wallet, agency.hub):
         process.stop()
-    databases = {name: database_of(agency, name) for name in FOLDERS}
-    held = {name: read_held(path) for name, path in databases.items()}
+    roots = {name: agency.config.parent.parent / folder for name, folder in FOLDERS.items()}
+    held = {name: read_held(root, DATABASES[name]) for name, root in roots.items()}
     hub, wallet = held["hub"], held["wallet"]
     assert hub.payments_of(SENT) == wallet.payments_of(RECEIVED)
     assert wallet.payments_of(SENT) == hub.payments_of(RECEIVED)
-    with closing(sqlite3.connect(databases["wallet"])) as db:
+    with closing(sqlite3.connect(database_of(agency, "wallet"))) as db:
         ((records, waiting),) = db.execute(
             "SELECT sum(records), sum(answered=0) FROM submission"
         ).fetchall()

@@ -84,5 +84,5 @@ def test_a_count_that_is_not_synced_and_a_log_that_is_trusted_are_caught(
         exchange_a_little(agency)
         hub, wallet = both_verdicts(agency, tmp_path / "image")
     assert caught(hub) == {"Withdrawal"}
-    assert "Withdrawal: 1 offers are counted, None beside the database" in hub.early
+    assert "Withdrawal: 1 offers are counted, [None, None] beside the database" in hub.early
     assert caught(wallet) >= {"Update", "Ack", "SubmitReadings"}

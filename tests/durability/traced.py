@@ -17,6 +17,8 @@ from farthing.devnet.demo.processes import Process
 from .disk import Disk
 from .trace import CALLS, Trace, read_trace
 
+STATE = "state"
+"""Of each process's own disk, so that its count outside of its folder is on it too."""
 CHILD = Path(__file__).with_name("child.py")
 TEXT_BYTES_MAX = 2**22
 END_SECONDS_MAX = 20
@@ -68,8 +70,14 @@ class Traced(Process):
         self._lives += 1
         inject = ["-e", self.inject] if self.inject else []
         strace = ["strace", *OPTIONS, "-e", f"trace={','.join(CALLS)}", *inject]
-        self._arguments = [*strace, "-o", str(self._trace(self._lives)), sys.executable, str(CHILD)]
-        self._arguments += [self.behaviour, *self._command]
+        strace += [
+            "-E",
+            f"XDG_STATE_HOME={self._root / STATE}",
+            "-o",
+            str(self._trace(self._lives)),
+        ]
+        child = [sys.executable, str(CHILD), self.behaviour]
+        self._arguments = [*strace, *child, *self._command]
         super().start()
 
     def wait_end(self) -> int:

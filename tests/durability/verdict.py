@@ -99,9 +99,7 @@ class Judge:
     def held(self, image: Image) -> Held:
         """What an image holds."""
         shutil.rmtree(self._scratch, ignore_errors=True)
-        folder = Path(self._database).parent
-        part = {n: c for n, c in image.items() if Path(n).is_relative_to(folder)}
-        return read_held(write_image(part, self._scratch) / self._database)
+        return read_held(write_image(image, self._scratch), self._database)
 
     def _judge(self, unjudged: list[Said], verdict: Verdict) -> None:
         """Judge what left since the last sync: the image is the same for all of it."""

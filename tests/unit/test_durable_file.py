@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.channels.client import files
+from farthing.channels.client import durable_file as files
 
 
 @pytest.fixture
@@ -70,6 +70,6 @@ def test_a_new_file_is_synced_before_its_name_and_never_replaces_one(
 def test_a_file_is_replaced_by_a_synced_one(tmp_path: Path, synced: list[Path]) -> None:
     path = tmp_path / "wallet.json"
     path.write_text("old")
-    files.replace(path, "new")
-    assert synced == [tmp_path / ".wallet.json.draft", tmp_path]
+    files.write_whole(path, b"new")
+    assert [one.parent for one in synced] == [tmp_path, tmp_path.parent]
     assert (path.read_text(), mode(path), list(tmp_path.iterdir())) == ("new", 0o600, [path])
