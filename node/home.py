@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..channels.client.durable_file import make_folder
 from ..channels.errors import LocalError
 
 LOCK_BYTES_MAX = 64
@@ -55,7 +56,7 @@ class WatchtowerInUse(HubInUse):
 def owned(folder: Path, in_use: type[HubInUse] = HubInUse) -> Iterator[None]:
     """Make the folder and own it during the block; raises `in_use`, `DataFolderUnusable`."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(folder / LOCK_NAME, flags, 0o600)
     except OSError as error:

@@ -30,7 +30,7 @@ from ..terms import (
 )
 from . import keystore
 from .continuity import elsewhere, state_home
-from .durable_file import write_whole
+from .durable_file import make_folder, write_whole
 from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
@@ -427,7 +427,7 @@ def create_folder(
     if folder.settings_file.exists():
         raise FolderExists(f"there is already a wallet in {path}")
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         path.chmod(0o700)
     except OSError as error:
         raise FolderUnusable(f"the folder {path} cannot be made ({error.strerror})") from None
