@@ -34,6 +34,7 @@ SETTINGS_BYTES_MAX: Final = 64 << 10
 """A settings file is about 2 KB; a longer one is another file."""
 CONFIRMATIONS_MAX: Final = 1000
 PORT_MAX: Final = 65_535
+PORT_DIGITS_MAX: Final = 5
 LOCK_BYTES_MAX: Final = 64
 
 
@@ -97,7 +98,8 @@ def parse_hub_address(text: str) -> HubAddress:
     """Read HOST:PORT; raises `MalformedSettings`, `NotLoopback`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
+    is_port = port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS_MAX
+    is_port = is_port and 1 <= int(port) <= PORT_MAX
     if not separator or not host or not is_port:
         remedy = "write HOST:PORT, such as 127.0.0.1:7171"
         raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
@@ -127,6 +129,10 @@ class Policy:
     confirmations: int = 0
 
     def __post_init__(self) -> None:
+        for key in type(self).__dataclass_fields__:  # they are compared with each other below
+            if type(getattr(self, key)) is not int:
+                problem = f"is {getattr(self, key)!r}"
+                raise MalformedSettings(f"policy.{key}", problem, remedy="write a whole number")
         for key, low, high in (
             ("challenge_seconds_min", CHALLENGE_SECONDS_MIN, self.challenge_seconds_max),
             ("challenge_seconds_max", self.challenge_seconds_min, CHALLENGE_SECONDS_MAX),
@@ -135,7 +141,7 @@ class Policy:
             ("confirmations", 0, CONFIRMATIONS_MAX),
         ):
             value = getattr(self, key)
-            if type(value) is not int or not low <= value <= high:
+            if not low <= value <= high:
                 remedy = f"write a whole number from {low} to {high}"
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
