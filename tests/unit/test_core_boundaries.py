@@ -213,8 +213,8 @@ def test_a_restored_wallet_that_is_shown_a_fork_and_not_a_continuation_stops(
 def test_a_close_that_stands_is_neither_offered_nor_asked_for_again_by_a_new_connection() -> None:
     frozen = channel(close=both_closed(), we_want_close=True, peer_wants_close=True)
     shown = Reestablish(channel=CHANNEL, sent=None, received=None)
-    for wishes in ({}, {"peer_wants_close": False}):
-        result = step(replace(frozen, **wishes), Received(message=shown), moment())
+    for state in (frozen, replace(frozen, peer_wants_close=False)):
+        result = step(state, Received(message=shown), moment())
         assert result.effects == ()
         assert result.state.close == frozen.close
 

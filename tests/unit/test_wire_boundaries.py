@@ -82,7 +82,8 @@ def test_payments_that_fill_an_update_to_its_last_byte_fit_and_one_byte_more_doe
     while rest < PAYMENT_OVERHEAD_BYTES:
         count, rest = count - 1, rest + whole
     fillers = [payment(RECEIPT_BYTES_MAX)] * count
-    exact, more = [], []
+    exact: list[Payment] = []
+    more: list[Payment] = []
     for size, into in ((rest, exact), (rest + 1, more)):
         left = size
         while left > whole:
