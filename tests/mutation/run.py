@@ -84,7 +84,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "fields": WIRE,
     "messages": (*WIRE, *CORE),
     "eip712": (*SIGNED, "unit/test_wire_boundaries.py"),
-    "client.balance": ("unit/test_wallet_parts.py", "unit/test_core_boundaries.py"),
+    "client.balance": ("unit/test_balance.py", "unit/test_wallet_parts.py"),
 }
 """Each module's tests, all in one process and without a chain; which of them run a line is found
 out by running them once."""
