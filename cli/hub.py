@@ -17,14 +17,17 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
+from ..channels.client.durable_file import write_whole
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
+from ..channels.client.secrecy import harden_process
 from ..channels.client.tls import certificate_hash, fingerprint, read_certificate
 from ..channels.errors import LocalError
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
 from ..node.home import CONTROL_NAME, DATABASE_NAME
 from ..node.programme import EXAMPLE, check_programmes, load_programme
+from .doctor import hub_doctor
 from .keys import AMOUNT, FILE
 from .output import EXIT_REFUSED, Form, emit, emit_rows, json_option, reports_errors, rows_options
 
@@ -61,6 +64,7 @@ class NoCertificate(LocalError):
 @click.group(epilog="Example: farthing hub status --config hub/hub.toml")
 def hub() -> None:
     """Run and operate an agency's hub."""
+    harden_process()
 
 
 @hub.command()
@@ -109,7 +113,7 @@ def init(  # noqa: PLR0913 - one argument for each option
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
     if not programme:
-        (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+        write_whole(folder / EXAMPLE.name, EXAMPLE.read_bytes())
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
@@ -123,7 +127,7 @@ password_file = "password"
 programme_files = {_toml(programmes)}
 {"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
-    config.write_text(text, encoding="utf-8")
+    write_whole(config, text.encode())
     made = {
         "config": str(config),
         "account": address_to_hex(account),
@@ -421,3 +425,6 @@ def receipts(*, out: Path, config: Path, as_json: bool) -> None:
 
     count, ucent = export_receipts(read_config(config).data_dir / DATABASE_NAME, out)
     emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)
+
+
+hub.add_command(hub_doctor)

@@ -17,6 +17,7 @@ from web3.contract import Contract
 from web3.logs import DISCARD
 from web3.types import EventData, FilterParams
 
+from ..channels.client.outbox import Outbox
 from ..channels.deployment import Deployment
 from ..channels.errors import ChainError
 from ..channels.ids import Address, ChannelId, address_to_hex
@@ -123,12 +124,20 @@ class Web3Chain:
     """The port over web3: reads at a confirmed head, and sends from one account."""
 
     def __init__(
-        self, web3: Web3, deployment: Deployment, *, signer: Signer | None, confirmations: int = 0
+        self,
+        web3: Web3,
+        deployment: Deployment,
+        *,
+        signer: Signer | None,
+        confirmations: int = 0,
+        outbox: Outbox | None = None,
     ) -> None:
         self._web3 = web3
         self._deployment = deployment
         self._confirmations = confirmations
-        self._sender = None if signer is None else Sender(web3, signer, deployment.chain_id)
+        self._sender = (
+            None if signer is None else Sender(web3, signer, deployment.chain_id, outbox=outbox)
+        )
         self._channels = self._contract("payment_channels", deployment.payment_channels)
         events: Any = self._channels.events  # typed as an iterator's opposite in web3 8.0.0
         self._events = {bytes.fromhex(event.topic[2:]): event for event in events}
@@ -213,6 +222,19 @@ class Web3Chain:
                 valid_until=args["valid_until"],
             )
 
+    def member(self, account: Address, head: Head) -> MemberRow:
+        """What the registry says of an address at a block."""
+        with asking("reading a member"):
+            role, status, valid_until, _ = self._registry.functions.member(checksum(account)).call(
+                block_identifier=head.number
+            )
+            return MemberRow(
+                account=account,
+                role=role,
+                status=MemberStatus(status),
+                valid_until=valid_until,
+            )
+
     def view(self, channel: ChannelId, head: Head) -> ChainView:
         """What the contract says of a channel at a block."""
         with asking("reading a channel"):
@@ -232,6 +254,13 @@ class Web3Chain:
             )
 
     # -- transactions -----------------------------------------------------------------------
+
+    def look_back(self) -> int:
+        """The newest block in which something that this account sent is; see `Sender.look_back`.
+
+        Raises `TransactionUnknown` while anything is under way, which is sent again.
+        """
+        return 0 if self._sender is None else self._sender.look_back()
 
     def approve(self, amount_ucent: int) -> Mined | None:
         """Let the channels' contract take up to this much, unless it may already."""

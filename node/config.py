@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..channels.client.continuity import state_home
+from ..channels.deployment import CHAIN_AHEAD_SECONDS_MAX
 from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
@@ -138,6 +140,7 @@ class HubConfig:
     rpc_url: str
     deployment_file: Path
     data_dir: Path
+    marker_dir: Path | None
     account_keystore: Path
     signer_keystore: Path
     password_file: Path
@@ -149,6 +152,7 @@ class HubConfig:
     settle_age_seconds: int
     settle_rows_max: int
     confirmations: int
+    chain_ahead_seconds_max: int
     rpc_timeout_seconds: int
     connections_max: int
     guests_max: int
@@ -258,6 +262,13 @@ def _folder(place: Place, raw: Any, folder: Path) -> Path:
     return path
 
 
+def _marker_dir(place: Place, raw: Any, folder: Path) -> Path | None:
+    """Where the count of signed offers is kept a second time; `none` for nowhere."""
+    if raw == "":
+        return state_home(os.environ)
+    return None if raw == "none" else _folder(place, raw, folder)
+
+
 def _password_file(place: Place, raw: Any, folder: Path) -> Path:
     path = _file(place, raw, folder)
     mode = _mode(path)
@@ -308,6 +319,11 @@ SETTINGS: Mapping[str, Setting] = {
     "data_dir": Setting(
         read=_folder, default="hub-data", what="folder of the hub's database; made if missing"
     ),
+    "marker_dir": Setting(
+        read=_marker_dir,
+        default="",
+        what="folder outside data_dir that counts signed offers too; empty: this machine's own",
+    ),
     "account_keystore": Setting(
         read=_file, default=None, what="keystore v3 of the account that owns the hub's money"
     ),
@@ -348,6 +364,11 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "confirmations": Setting(
         read=_whole(0, 1000), default=0, what="blocks on top of one that make it count; 0 for QBFT"
+    ),
+    "chain_ahead_seconds_max": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=CHAIN_AHEAD_SECONDS_MAX,
+        what="how far ahead of this machine's clock a block's time is believed",
     ),
     "rpc_timeout_seconds": Setting(
         read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"

@@ -42,6 +42,7 @@ from ..channels.state import (
 )
 from ..channels.terms import Side
 from ..channels.voucher import Payment
+from . import doubles
 from .chain import OpenRow
 from .follower import Members
 from .forgetting import DailyAllowance
@@ -112,6 +113,7 @@ class Engine:
         self.hits: Counter[str] = Counter()
         """How often each limit refused something, for the operator."""
         self._proposed: dict[Address, OpenRow] = {}
+        self.doubles = doubles.Doubles()
         self.closes: dict[ChannelId, SignedClose] = {}
         """Co-signed closes to submit, the newest of each channel."""
         self.withdrawals: dict[tuple[ChannelId, Side], Withdrawal] = {}
@@ -143,8 +145,11 @@ class Engine:
         if older is not None:
             text = "another connection with this wallet's key took over"
             remedy = "run one instance of a wallet; if you do, its key was copied"
+            twice = self.doubles.took_over(signer)
             self._refuse(older, "replaced", text, remedy)
             older.close_soon()
+            if twice:
+                self._refuse(wire, doubles.CODE, doubles.TEXT, doubles.REMEDY)
         for channel in self._channels_of(signer):
             self._introduce(wire, channel)
 
@@ -258,6 +263,8 @@ class Engine:
         self._errors_heard[wire] += 1
         if self._errors_heard[wire] > ERRORS_HEARD_MAX:
             raise TooManyErrors(f"this connection reported over {ERRORS_HEARD_MAX} errors")
+        if message.code == doubles.CODE:  # only who holds the key can say so
+            self.doubles.found(signer)
         # Quoted: what a wallet wrote must not look like lines of our own, or move a cursor.
         log.info("%s reports %r: %r", address_to_hex(signer), message.code, message.text)
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import trio
 
+from ..channels.client.continuity import elsewhere
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
+from ..channels.client.outbox import KEEP_BLOCKS, Outbox
 from ..channels.deployment import Deployment
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
@@ -23,13 +25,13 @@ from .desk import ChainDesk
 from .engine import Engine, Offer
 from .follower import Follower
 from .forgetting import forget_old
-from .home import DATABASE_NAME, owned
+from .home import DATABASE_NAME, OUTBOX_NAME, owned
 from .limits import TAKEOVERS_MAX, DoorLimits
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
 from .rewards import Rewards
-from .sender import connect
+from .sender import TransactionUnknown, connect
 from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
 from .store import HubStore
@@ -49,6 +51,7 @@ class Hub:
     account: Address
     signer: Signer
     store: HubStore
+    desk: ChainDesk
     driver: Driver
     engine: Engine
     follower: Follower
@@ -103,6 +106,7 @@ class Hub:
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
+            "running_twice": self.engine.doubles.listed(),
             "stopped": [to_hex(c.id) for c in channels if c.stopped is not None],
             "settlements": len(settlements),
             "settlement_gas": sum(row["gas_used"] for row in settlements),
@@ -151,19 +155,25 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     for programme in programmes:
         log.info("pays for %s of %s, version %d", programme.id, programme.agency, programme.version)
     deployment = read_deployment(config.deployment_file)
-    desk = ChainDesk(
-        Web3Chain(
-            connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds),
-            deployment,
-            signer=account,
-            confirmations=config.confirmations,
-        )
-    )
-    await desk.read(lambda chain: chain.check_identity())
+    web3 = connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds)
+    reader = ChainDesk(Web3Chain(web3, deployment, signer=None))
+    await reader.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
         listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
+        desk = ChainDesk(
+            Web3Chain(
+                web3,
+                deployment,
+                signer=account,
+                confirmations=config.confirmations,
+                outbox=Outbox(
+                    config.data_dir / OUTBOX_NAME,
+                    keep_blocks=max(config.confirmations, KEEP_BLOCKS),
+                ),
+            )
+        )
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)
@@ -212,7 +222,14 @@ def _put_together(
     rewards: Rewards,
 ) -> Hub:
     account, signer = keys.account, keys.signer.address
-    follower = Follower(desk, store, account=account, signer=signer, first_block=deployment.block)
+    follower = Follower(
+        desk,
+        store,
+        account=account,
+        signer=signer,
+        first_block=deployment.block,
+        ahead_seconds_max=(None if deployment.is_development else config.chain_ahead_seconds_max),
+    )
     offer = Offer(
         challenge_seconds=config.challenge_seconds,
         challenge_blocks=config.challenge_blocks,
@@ -220,7 +237,15 @@ def _put_together(
         submissions_per_day=config.submissions_per_day,
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
-    driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    place = config.marker_dir
+    driver = Driver(
+        store.ledger,
+        keys.signer,
+        deployment.domain(),
+        follower.moment,
+        engine,
+        elsewhere=None if place is None else elsewhere(place, signer, deployment.deployment),
+    )
     engine.attach(driver, Requests(store, driver, follower.moment, per_day=config.requests_per_day))
     settler = Settler(
         driver,
@@ -229,12 +254,14 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
+    follower.on_replaced = settler.forget_attempts
     entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,
         account=account,
         signer=keys.signer,
         store=store,
+        desk=desk,
         driver=driver,
         engine=engine,
         follower=follower,
@@ -251,6 +278,10 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.driver.run)
+            try:
+                await hub.desk.send(lambda chain: chain.look_back())
+            except TransactionUnknown as error:  # it is sent again, and looked for before others
+                log.warning("%s", error)
             await hub.follower.poll(hub.driver, hub.engine.on_opened)
             hub.warn_of_membership()
             if hub.driver.in_doubt:

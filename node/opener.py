@@ -71,7 +71,7 @@ class Opener:
         async with self._turn:
             tried = self._engine.proposed(OPEN_ROWS_MAX)
             try:
-                await self._follower.catch_up()
+                await self._know_all()
                 refusals = await self._open_what_may(tried)
             except ChainError as error:
                 log.warning("%s", error)
@@ -79,6 +79,16 @@ class Opener:
                 problem = ("not-now", "the hub cannot open a channel now", "try again later")
                 refusals = dict.fromkeys(tried, problem)
             self._engine.decide_proposals(tried, refusals)
+
+    async def _know_all(self) -> None:
+        """Wait until our view holds all that the chain does, and all that we ever sent.
+
+        An opening that was mined late, after nobody waited for it any more, is seen here before
+        another is sent. Raises `ChainError`, while such a one is still under way too.
+        """
+        block = await self._desk.send(lambda chain: chain.look_back())
+        await self._follower.catch_up()
+        await self._follower.wait_block(block)
 
     async def _open_what_may(self, tried: list[OpenRow]) -> dict[OpenRow, Problem]:
         """Open those that may be; returns why the others did not; raises `ChainError`."""
@@ -107,7 +117,7 @@ class Opener:
         Returns how many opened, and how many were open. Raises `NoRoom`, `ChainError`.
         """
         async with self._turn:
-            await self._follower.catch_up()
+            await self._know_all()
             missing = [row for row in rows if not self._engine.has_open_channel(row)]
             room = self._engine.room()
             if len(missing) > room:

@@ -111,6 +111,10 @@ class Settler:
             )
         return mined
 
+    def forget_attempts(self) -> None:
+        """Take no lane for settled, or on its way: the blocks that did it were replaced."""
+        self._attempts.clear()
+
     def _note_age(self) -> None:
         """Keep since when each lane has been unsettled; forget those that no longer are."""
         now = time.monotonic()

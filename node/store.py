@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 from ..channels.client.ledger import Ledger, Statement
 from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
-from ..channels.ids import Address, address_to_hex, to_hex
+from ..channels.ids import Address, ChannelId, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
 
@@ -56,6 +56,37 @@ LATER_SCHEMA: Final = (
 """When each submission was decided, in days since 1970; databases of 0.1 before it lack it."""
 
 
+_BLOCKS: Final = """
+CREATE TABLE IF NOT EXISTS recent_block (
+    number INTEGER PRIMARY KEY, hash BLOB NOT NULL, channels TEXT, members TEXT
+)
+"""
+"""A table of its own, made where an older database has none."""
+
+BLOCKS_KEPT: Final = 64
+"""Heads that are remembered with what they touched: a reorganisation among them is read again, and
+no more; one that is deeper is read from the first block on."""
+TOUCHED_MAX: Final = 1_000
+"""Channels and members remembered for one head; where it touched more, it touched any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """Of what the logs up to a head spoke, since the head before."""
+
+    channels: frozenset[ChannelId]
+    members: frozenset[Address]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentBlock:
+    """A head that was taken in; `touched` is None where that is too much to remember."""
+
+    number: int
+    hash: bytes
+    touched: Touched | None
+
+
 class OtherHubsDatabase(LocalError):
     """The database was written under another deployment or with other keys."""
 
@@ -76,6 +107,7 @@ class HubStore:
         """Open or create the database; raises `LedgerUnusable`."""
         self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
+        self.ledger.commit((), (), [(_BLOCKS, ())])
         self.ledger.commit((), (), [(LATER_SCHEMA, ())])
         self._date_all(int(time.time()) // DAY_SECONDS)
 
@@ -231,11 +263,41 @@ class HubStore:
         number, block_hash = json.loads(rows[0][0])
         return number, bytes.fromhex(block_hash)
 
+    def recent_blocks(self) -> list[RecentBlock]:
+        """The newest heads that were taken in, oldest first."""
+        rows = self.ledger.query("SELECT * FROM recent_block ORDER BY number")
+        return [
+            RecentBlock(number=number, hash=block_hash, touched=_touched(channels, members))
+            for number, block_hash, channels, members in rows
+        ]
+
     @staticmethod
-    def remember_cursor(number: int, block_hash: bytes) -> Statement:
-        """Remember the last block whose logs were taken in."""
-        value = json.dumps([number, block_hash.hex()])
-        return "INSERT OR REPLACE INTO setting VALUES ('cursor', ?)", (value,)
+    def remember_block(block: RecentBlock, *, replaces_above: int | None = None) -> list[Statement]:
+        """Remember a head as the cursor; `replaces_above` is the block that a fork began after."""
+        cursor = json.dumps([block.number, block.hash.hex()])
+        touched = block.touched
+        if touched is not None and len(touched.channels) + len(touched.members) > TOUCHED_MAX:
+            touched = None
+        channels = members = None
+        if touched is not None:
+            channels = json.dumps([channel.hex() for channel in touched.channels])
+            members = json.dumps([member.hex() for member in touched.members])
+        statements: list[Statement] = []
+        if replaces_above is not None:
+            statements.append(("DELETE FROM recent_block WHERE number > ?", (replaces_above,)))
+        return [
+            *statements,
+            ("INSERT OR REPLACE INTO setting VALUES ('cursor', ?)", (cursor,)),
+            (
+                "INSERT INTO recent_block VALUES (?, ?, ?, ?) ON CONFLICT (number) DO NOTHING",
+                (block.number, block.hash, channels, members),
+            ),
+            (
+                "DELETE FROM recent_block WHERE number NOT IN"
+                " (SELECT number FROM recent_block ORDER BY number DESC LIMIT ?)",
+                (BLOCKS_KEPT,),
+            ),
+        ]
 
     # -- settlements ------------------------------------------------------------------------
 
@@ -269,3 +331,12 @@ class HubStore:
             }
             for block, settled, channels, skipped, gas in rows
         ]
+
+
+def _touched(channels: str | None, members: str | None) -> Touched | None:
+    if channels is None or members is None:
+        return None
+    return Touched(
+        channels=frozenset(ChannelId(bytes.fromhex(text)) for text in json.loads(channels)),
+        members=frozenset(Address(bytes.fromhex(text)) for text in json.loads(members)),
+    )

@@ -8,6 +8,7 @@ how busy the machine is.
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,14 @@ def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
 
     with served_devnet() as rpc_url:
         yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own for each test: what is kept outside of folders, as on a new one."""
+    home = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return home
 
 
 @pytest.fixture

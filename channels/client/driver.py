@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import trio
 
@@ -112,8 +113,11 @@ class Driver:
         domain: Domain,
         moment: Callable[[], Moment],
         application: Application,
+        *,
+        elsewhere: Path | None = None,
     ) -> None:
-        self._continuity = Continuity(ledger)
+        """Take up what the ledger holds; `elsewhere` keeps its count of offers a second time."""
+        self._continuity = Continuity(ledger, elsewhere=elsewhere)
         doubt_ends = self._continuity.doubt_ends
         self.channels: dict[ChannelId, Channel] = {
             c.id: replace(c, doubt_ends=doubt_ends) for c in ledger.load_channels()
@@ -252,7 +256,8 @@ class Driver:
         if result.state is not before:  # a commit for nothing costs a device's flash its life
             self._set(result.state)
         if result.state.doubt_ends != before.doubt_ends:
-            self._batch.statements.extend(self._continuity.note(result.state.doubt_ends))
+            noted = self._continuity.note(result.state.doubt_ends, was=before.doubt_ends)
+            self._batch.statements.extend(noted)
         for effect in result.effects:
             self._follow(result.state, effect, newest)
 

@@ -30,13 +30,17 @@ from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
+from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
-from .follower import Follower
+from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
 from .ledger import Ledger
+from .outbox import KEEP_BLOCKS, Outbox
+from .payment_ids import KeptPayment, PaymentIds
 from .payments import PaymentAsk, Requests, usage_payment
+from .plain_errors import plain_errors
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
@@ -91,18 +95,36 @@ class Wallet:
         self._ledger = ledger
         self._pulse = Pulse()
         self._notices = Notices()
-        self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        self._follower = Follower(
+            chain,
+            settings.account,
+            self._pulse,
+            self._notices,
+            known=kept_head(ledger),
+            ahead_seconds_max=settings.ahead_seconds_max(),
+        )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
-            ledger, signer, settings.deployment.domain(), self._follower.moment, hearing
+            ledger,
+            signer,
+            settings.deployment.domain(),
+            self._follower.moment,
+            hearing,
+            elsewhere=folder.marker_elsewhere(settings, signer.address),
         )
         self._driver.on_change = self._pulse.beat
+        self._payment_ids = PaymentIds(ledger)
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
         self._guard = Guard(
-            transactions, settings.account, self._follower, self._pulse, self._notices
+            transactions,
+            settings.account,
+            self._follower,
+            self._pulse,
+            self._notices,
+            load_shown(ledger),
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
@@ -189,18 +211,42 @@ class Wallet:
     # -- paying -----------------------------------------------------------------------------
 
     async def pay(
-        self, amount_ucent: int, purpose: str, *, timeout_seconds: float | None = None
+        self,
+        amount_ucent: int,
+        purpose: str,
+        payment_id: bytes | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> SentPayment:
         """Pay the hub for use and wait until it has acknowledged.
 
+        The same 16-byte `payment_id` again is the same payment, also after a crash in between;
+        raises `PaymentIdConflict`, `MalformedPaymentId`.
         Raises `SentNoAnswer` with the payment if it does not in time: the payment stays spent.
         Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
         before anything is promised.
         """
+        kept = None
+        if payment_id is not None:
+            kept = self._payment_ids.find(payment_id, amount_ucent, purpose)
+        if kept is None:
+            kept = self._pay(amount_ucent, purpose, payment_id)
+        return await self._acknowledged(kept.channel, kept.nonce, amount_ucent, timeout_seconds)
+
+    def _pay(self, amount_ucent: int, purpose: str, payment_id: bytes | None) -> KeptPayment:
         payment = usage_payment(amount_ucent, purpose, self._follower.moment())
         channel = self._payable()
-        nonce = self._driver.pay(channel.id, (payment,), ())
-        return await self._acknowledged(channel.id, nonce, amount_ucent, timeout_seconds)
+        kept = KeptPayment(
+            amount_ucent=amount_ucent,
+            purpose=purpose,
+            channel=channel.id,
+            nonce=channel.sent.promised.nonce + 1,
+        )
+        self._driver.pay(channel.id, (payment,), ())
+        if payment_id is not None:  # into the same commit: nothing has been awaited
+            statement, committed = self._payment_ids.keep(payment_id, kept)
+            self._driver.store([statement], then=committed)
+        return kept
 
     def _payable(self) -> Channel:
         channel = self._connection.usable() or self._connection.held()
@@ -291,6 +337,7 @@ class Wallet:
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
             "restored": self._driver.in_doubt,
+            "running_twice": self._connection.twin.record(),
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
@@ -415,6 +462,11 @@ class Wallet:
         text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
         self._notices.tell("doubt-over", text)
 
+    def tell_of_stranger(self) -> None:
+        """Tell the owner that another program sends transactions with the wallet's key."""
+        text = "another program sends transactions with this wallet's key: run one at a time"
+        self._notices.tell("another-sender", text)
+
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
         await self._driver.wait_durable()
@@ -455,6 +507,7 @@ async def open_wallet(
         ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
+            sender = None
             if chain is None or transactions is None:
                 rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
                 reader = ChainReader(
@@ -462,36 +515,22 @@ async def open_wallet(
                 )
                 calls = ContractCalls(settings.deployment)
                 chain = chain or reader
-                transactions = transactions or SignerTransactions(
-                    TransactionSender(reader, signer), calls
+                outbox = Outbox(
+                    folder.outbox, keep_blocks=max(settings.policy.confirmations, KEEP_BLOCKS)
                 )
+                sender = TransactionSender(reader, signer, outbox=outbox)
+                transactions = transactions or SignerTransactions(sender, calls)
             wallet = Wallet(folder, signer, ledger, chain, transactions)
+            if sender is not None:
+                sender.on_stranger = wallet.tell_of_stranger
             try:
-                with _plain_errors():
+                with plain_errors():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(wallet.run)
+                        if sender is not None:
+                            nursery.start_soon(sender.resume)
                         yield wallet
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
                     await wallet.flush()
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise a group of errors of one kind as its first, as if there were no background."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
-        if len({type(error) for error in errors}) > 1:
-            raise
-        raise errors[0] from None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

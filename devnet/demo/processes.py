@@ -52,7 +52,12 @@ class Process:
                 stderr=log,
                 stdin=subprocess.PIPE,  # nothing is written: its end is the end of the demo
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    # Wallets of a demo leave no counts among those of real ones.
+                    "XDG_STATE_HOME": str(self._log.absolute().parent / "state"),
+                },
             )
 
     def wait_ready(self) -> dict[str, Any]:
