@@ -45,6 +45,7 @@ CORE = (
     "security/test_rule_07_a_signed_voucher_is_spent.py",
     "security/test_counting.py",
     "unit/test_core_boundaries.py",
+    "unit/test_vanished.py",
 )
 WIRE = (
     "unit/test_messages.py",

@@ -60,7 +60,12 @@ def test_what_is_unacknowledged_is_added_up_from_the_ledger_channel_by_channel(
     payments = [payment(amount, number=n) for n, amount in enumerate((10, 20, 40), 1)]
     totals = replay(LaneTotal(), payments)
     paid = channel(sent=sent_lane(Side.A, 10, 20, 40, acknowledged=1))
-    closed = replace(paid, id=ChannelId(b"\x77" * 32), chain=view(ChainStatus.CLOSED))
+    closed = replace(
+        paid,
+        id=ChannelId(b"\x77" * 32),
+        chain=view(ChainStatus.CLOSED),
+        sent=sent_lane(Side.A, 10, 20, 40),
+    )
     ledger = Ledger(tmp_path / "ledger.sqlite")
     ledger.commit(
         (paid, closed),
