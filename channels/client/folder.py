@@ -39,6 +39,7 @@ SETTINGS_BYTES_MAX: Final = 64 << 10
 CONFIRMATIONS_MAX: Final = 1000
 YEAR_SECONDS: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
+PORT_DIGITS_MAX: Final = 5
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
 NO_MARKER: Final = "none"
@@ -114,7 +115,8 @@ def parse_hub_address(text: str, *, of: str = "hub") -> HubAddress:
     """Read HOST:PORT; raises `MalformedSettings`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
+    is_port = port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS_MAX
+    is_port = is_port and 1 <= int(port) <= PORT_MAX
     if not separator or not host or not is_port:
         remedy = "write HOST:PORT, such as 127.0.0.1:7171"
         raise MalformedSettings(of, f"is {text[:80]!r}, which is no address", remedy=remedy)
@@ -170,6 +172,10 @@ class Policy:
     hub_silent_close_seconds: int = 0
 
     def __post_init__(self) -> None:
+        for key in type(self).__dataclass_fields__:  # they are compared with each other below
+            if type(getattr(self, key)) is not int:
+                problem = f"is {getattr(self, key)!r}"
+                raise MalformedSettings(f"policy.{key}", problem, remedy="write a whole number")
         for key, low, high in (
             ("challenge_seconds_min", CHALLENGE_SECONDS_MIN, self.challenge_seconds_max),
             ("challenge_seconds_max", self.challenge_seconds_min, CHALLENGE_SECONDS_MAX),
@@ -181,7 +187,7 @@ class Policy:
             ("hub_silent_close_seconds", 0, YEAR_SECONDS),
         ):
             value = getattr(self, key)
-            if type(value) is not int or not low <= value <= high:
+            if not low <= value <= high:
                 remedy = f"write a whole number from {low} to {high}"
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
