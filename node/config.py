@@ -489,7 +489,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     """
     values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
     config = with_derived(HubConfig(**values))
-    _check_tls(config, places)
+    check_tls(config.listen_host, config.tls_certificate_file, config.tls_key_file, places)
     check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
@@ -526,14 +526,16 @@ def read_settings(
     return values, places
 
 
-def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:
-    certificate, key = config.tls_certificate_file, config.tls_key_file
+def check_tls(
+    listen_host: str, certificate: Path | None, key: Path | None, places: Mapping[str, Place]
+) -> None:
+    """Demand both files or neither, and both but on loopback; raises `HalfTls`, `NotLoopback`."""
     if (certificate is None) is not (key is None):
         missing = "tls_key_file" if key is None else "tls_certificate_file"
         raise HalfTls(places[missing], "it is missing, the other one is given")
-    if certificate is None and not ipaddress.ip_address(config.listen_host).is_loopback:
+    if certificate is None and not ipaddress.ip_address(listen_host).is_loopback:
         raise NotLoopback(
-            places["listen_host"], f"{config.listen_host} can be reached from other machines"
+            places["listen_host"], f"{listen_host} can be reached from other machines"
         )
 
 
