@@ -186,7 +186,7 @@ def test_a_database_file_that_cannot_be_synced_ends_the_commit_that_moves_the_lo
 ) -> None:
     """SQLite would go on, and say nothing: its log holds all. That the disk fails is known now."""
     database = tmp_path / "ledger.sqlite"
-    # The first two make the file and take it over.
+    # The first makes the file.
     fault = [strace, "-f", "-o", str(tmp_path / "trace"), "-P", str(database)]
     fault += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3+"]
     command = [*fault, sys.executable, "-c", COMMITS, str(database)]
