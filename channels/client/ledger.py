@@ -133,7 +133,7 @@ class Ledger:
 
     def _cannot_take_over(self, error: OSError) -> LedgerUnusable:
         return LedgerUnusable(
-            f"what was committed to {self.path} cannot be made durable ({error})",
+            f"what was committed to {self.path} cannot be made durable ({error.strerror})",
             remedy="free space or repair the disk, then start again: nothing is lost",
         )
 

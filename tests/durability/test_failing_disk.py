@@ -113,8 +113,8 @@ def test_a_wallet_does_not_start_on_a_disk_that_syncs_nothing(agency: Agency) ->
     error = process.wait_ready()["error"]  # its first line
     assert process.wait_end() == 1
     assert error["code"] == "ledger-unusable"
-    assert "ledger.sqlite.continuity cannot be written (Input/output error)" in error["text"]
-    assert "the disk" in error["what_to_do"]
+    assert "ledger.sqlite cannot be made durable (Input/output error)" in error["text"]
+    assert "repair the disk" in error["what_to_do"]
 
 
 def test_what_a_failed_sync_left_in_the_log_is_not_built_upon(agency: Agency) -> None:
