@@ -35,7 +35,12 @@ PASSWORD_BYTES = 24
 
 CHANNEL_COLUMNS = (
     *("phase", "rewarded_ucent", "acknowledged_nonce", "unacknowledged", "received_ucent"),
-    *("settled_ucent", "withdrawn_ucent", "available_ucent", "account", "channel"),
+    *("settled_ucent", "withdrawn_ucent", "available_ucent", "last_heard"),
+    *("silent_seconds", "account", "channel"),
+)
+LIQUIDITY_COLUMNS = (
+    *("deposit_ucent", "spent_ucent", "available_ucent", "topped_up_today_ucent"),
+    *("member_today_ucent", "low", "on_its_way", "account", "channel"),
 )
 REQUEST_COLUMNS = (
     *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),
@@ -116,14 +121,14 @@ def init(  # noqa: PLR0913 - one argument for each option
     files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
-rpc_url = {_toml(rpc_url)}
-deployment_file = {_toml(str(deployment.resolve()))}
+rpc_url = {toml(rpc_url)}
+deployment_file = {toml(str(deployment.resolve()))}
 data_dir = "data"
 account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
-programme_files = {_toml(programmes)}
-{"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
+programme_files = {toml(programmes)}
+{"".join(f"{key} = {toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
     write_whole(config, text.encode())
     made = {
@@ -172,7 +177,7 @@ def certificate(*, out: Path, host: str | None, as_json: bool) -> None:
     emit({**made, "certificate": shown}, as_json=as_json)
 
 
-def _toml(value: str | list[str]) -> str:
+def toml(value: str | list[str]) -> str:
     """Write texts as TOML, whose strings are JSON's but for DEL and pairs of surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -267,7 +272,7 @@ def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
 @json_option
 @reports_errors
 def status(*, config: Path, as_json: bool) -> None:
-    r"""Show connections, channels, totals and settlements.
+    r"""Show connections, channels, totals, settlements, and what is left to pay with.
 
     \b
     Example:
@@ -276,7 +281,34 @@ def status(*, config: Path, as_json: bool) -> None:
     found = ask(config, "status", {})
     if not as_json:
         found["limits_hit"] = [f"{code} {count}" for code, count in found["limits_hit"].items()]
-    emit(found, as_json=as_json)
+    emit(found if as_json else _flat(found), as_json=as_json)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Make a nested record one line a value, for people."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@hub.command()
+@config_option
+@rows_options
+@reports_errors
+def liquidity(*, config: Path, form: Form) -> None:
+    r"""List what the hub's lane of each channel holds, and what it was topped up with, in µ¢.
+
+    Days are of the chain's time, in UTC. A lane is low below top_up_below_ucent.
+
+    \b
+    Example:
+      farthing hub liquidity --config hub/hub.toml
+    """
+    emit_rows(ask(config, "liquidity", {}), LIQUIDITY_COLUMNS, form)
 
 
 @hub.command()

@@ -122,9 +122,16 @@ class Continuity:
         self._offers += offers
         return [(_SET, ("offers", str(self._offers)))]
 
-    def note(self, doubt_ends: int | None) -> list[Statement]:
-        """Take what a channel has learned of the doubt: when it ends, or that it has ended."""
-        if self.doubt_ends is None or doubt_ends == self.doubt_ends:
+    def note(self, doubt_ends: int | None, *, was: int | None) -> list[Statement]:
+        """Take what a channel has learned of its doubt: that it began, when it ends, or its end.
+
+        It begins where confirmed blocks were replaced, so that ended offers may live again. The
+        longest doubt of all channels counts: who starts again in between has it for all of them.
+        """
+        known = self.doubt_ends
+        if doubt_ends == known or (
+            known is not None and was != known and known > (doubt_ends or 0)
+        ):
             return []
         self.doubt_ends = doubt_ends
         if doubt_ends is None:

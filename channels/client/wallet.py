@@ -33,12 +33,15 @@ from .driver import Driver, UnknownChannel
 from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
-from .follower import Follower
+from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
+from .hub_silence import HubSilence
 from .ledger import Ledger
+from .outbox import KEEP_BLOCKS, Outbox
 from .payment_ids import KeptPayment, PaymentIds
 from .payments import PaymentAsk, Requests, usage_payment
+from .plain_errors import plain_errors
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
@@ -55,6 +58,7 @@ from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
+from .towers import Towers
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -93,7 +97,14 @@ class Wallet:
         self._ledger = ledger
         self._pulse = Pulse()
         self._notices = Notices()
-        self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        self._follower = Follower(
+            chain,
+            settings.account,
+            self._pulse,
+            self._notices,
+            known=kept_head(ledger),
+            ahead_seconds_max=settings.ahead_seconds_max(),
+        )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
             ledger,
@@ -119,7 +130,12 @@ class Wallet:
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
+        self._hub_silence = HubSilence(
+            ledger, self._driver, self._connection, self._follower, settings.policy
+        )
+        self._hub_silence.attach(self._guard, self._pulse, self._notices)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self.towers = Towers(folder, signer, self._driver, ledger, self._pulse, self._notices)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
         )
@@ -321,6 +337,7 @@ class Wallet:
                 "address": str(self.settings.hub),
                 "state": self._connection.state.value,
                 "trouble": None if trouble is None else str(trouble),
+                "silent_seconds": self._hub_silence.seconds,
             },
             "chain": {
                 "head_block": moment.head_block,
@@ -333,6 +350,7 @@ class Wallet:
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
             },
+            "towers": self.towers.rows(),
             "channels": [channel_record(channel) for channel in self.channels()],
         }
 
@@ -442,6 +460,8 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._hub_silence.run)
+            nursery.start_soon(self.towers.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
@@ -452,6 +472,11 @@ class Wallet:
         await self._pulse.until(lambda: not self._driver.in_doubt)
         text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
         self._notices.tell("doubt-over", text)
+
+    def tell_of_stranger(self) -> None:
+        """Tell the owner that another program sends transactions with the wallet's key."""
+        text = "another program sends transactions with this wallet's key: run one at a time"
+        self._notices.tell("another-sender", text)
 
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
@@ -493,6 +518,7 @@ async def open_wallet(
         ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
+            sender = None
             if chain is None or transactions is None:
                 rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
                 reader = ChainReader(
@@ -500,36 +526,23 @@ async def open_wallet(
                 )
                 calls = ContractCalls(settings.deployment)
                 chain = chain or reader
-                transactions = transactions or SignerTransactions(
-                    TransactionSender(reader, signer), calls
+                outbox = Outbox(
+                    folder.outbox, keep_blocks=max(settings.policy.confirmations, KEEP_BLOCKS)
                 )
+                sender = TransactionSender(reader, signer, outbox=outbox)
+                transactions = transactions or SignerTransactions(sender, calls)
             wallet = Wallet(folder, signer, ledger, chain, transactions)
+            if sender is not None:
+                sender.on_stranger = wallet.tell_of_stranger
             try:
-                with _plain_errors():
+                with plain_errors():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(wallet.run)
+                        if sender is not None:
+                            nursery.start_soon(sender.resume)
                         yield wallet
+                        await wallet.towers.hand_over()
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
                     await wallet.flush()
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise a group of errors of one kind as its first, as if there were no background."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
-        if len({type(error) for error in errors}) > 1:
-            raise
-        raise errors[0] from None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

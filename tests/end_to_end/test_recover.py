@@ -55,6 +55,9 @@ class Logs:
     async def head(self) -> Head:
         return await self.chain.head()
 
+    async def block_hash(self, number: int) -> bytes:
+        return await self.chain.block_hash(number)
+
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         return await self.chain.channel_state(channel, head)
 

@@ -68,12 +68,12 @@ def test_a_backup_from_before_an_offer_is_in_doubt_until_the_doubt_is_over(
     assert opened(path).doubt_ends == DOUBT_UNKNOWN  # and at each start until it has ended
     ledger = Ledger(path)
     continuity = Continuity(ledger)
-    ledger.commit((), (), continuity.note(NOW))
+    ledger.commit((), (), continuity.note(NOW, was=DOUBT_UNKNOWN))
     ledger.close()
     assert opened(path).doubt_ends == NOW
     ledger = Ledger(path)
     continuity = Continuity(ledger)
-    ledger.commit((), (), continuity.note(None))
+    ledger.commit((), (), continuity.note(None, was=NOW))
     ledger.close()
     assert opened(path).doubt_ends is None
 
@@ -151,8 +151,17 @@ def test_noting_a_count_needs_no_new_descriptor(path: Path) -> None:
     ledger.close()
 
 
-def test_nothing_is_noted_where_there_is_no_doubt(path: Path) -> None:
-    assert opened(path).note(NOW) == []
+def test_a_doubt_that_begins_while_it_runs_lasts_as_long_as_that_of_the_longest_channel(
+    path: Path,
+) -> None:
+    continuity = opened(path)
+    assert continuity.note(None, was=None) == []
+    assert continuity.note(NOW, was=None)
+    assert continuity.note(NOW + 9, was=NOW)  # another channel's
+    assert continuity.note(None, was=NOW) == []  # the first one's has ended, the other's has not
+    assert continuity.doubt_ends == NOW + 9
+    assert continuity.note(None, was=NOW + 9)
+    assert continuity.doubt_ends is None
 
 
 async def test_a_driver_holds_its_channels_in_doubt_until_the_longest_offer_is_dead(
