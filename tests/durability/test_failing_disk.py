@@ -188,7 +188,7 @@ def test_a_database_file_that_cannot_be_synced_ends_the_commit_that_moves_the_lo
     database = tmp_path / "ledger.sqlite"
     # The first makes the file.
     fault = [strace, "-f", "-o", str(tmp_path / "trace"), "-P", str(database)]
-    fault += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3+"]
+    fault += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=2+"]
     command = [*fault, sys.executable, "-c", COMMITS, str(database)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     number, what_to_do = done.stdout.split(" ", 1)
