@@ -40,6 +40,14 @@ class WrongChain(ChainError):
     remedy = "use the RPC URL and the deployment record of one and the same chain"
 
 
+class ChainWentBack(ChainError):
+    """The endpoint's newest block is older than one that was read before."""
+
+    code = "chain-went-back"
+    remedy = "wait until its node has caught up, or use another endpoint of the same chain"
+    retryable = True
+
+
 class MemberStatus(IntEnum):
     """A member's status in the registry."""
 
@@ -108,6 +116,14 @@ class SettleRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DepositRow:
+    """A deposit to add to party A's of an open channel."""
+
+    terms: Terms
+    amount_ucent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mined:
     """A transaction that took effect; of its rows, `settled` did so and `skipped` did not."""
 
@@ -118,6 +134,8 @@ class Mined:
     settled_channels: int = 0
     skipped: int = 0
     opened: tuple[OpenedChannel, ...] = ()
+    refused: tuple[tuple[int, int], ...] = ()
+    """Of each row that was skipped, its index and the contract's reason."""
 
 
 class Web3Chain:
@@ -253,6 +271,22 @@ class Web3Chain:
                 deadline_block=block,
             )
 
+    def balance_ucent(self, account: Address, block: int) -> int:
+        """µ¢ of tokens that an account holds outside channels, at a block."""
+        with asking("reading a balance"):
+            balance = self._credit.functions.balanceOf(checksum(account))
+            return int(balance.call(block_identifier=block))
+
+    def transactions(self, account: Address, block: int) -> int:
+        """How many transactions of an account are mined up to a block: its next nonce there."""
+        with asking("counting transactions"):
+            return self._web3.eth.get_transaction_count(checksum(account), block)
+
+    def next_nonce(self, account: Address) -> int:
+        """The nonce of an account's next transaction, after all that the endpoint knows of."""
+        with asking("counting transactions"):
+            return self._web3.eth.get_transaction_count(checksum(account), "pending")
+
     # -- transactions -----------------------------------------------------------------------
 
     def look_back(self) -> int:
@@ -300,6 +334,14 @@ class Web3Chain:
             for row in rows
         ]
         return self._send("opening channels", self._channels.functions.open_many(arguments))
+
+    def deposit_many(self, rows: Sequence[DepositRow]) -> Mined:
+        """Add to party A's deposits in one transaction; bad rows are skipped.
+
+        `approve` comes before, so that this is one transaction and no more.
+        """
+        arguments = [(_terms(r.terms), checksum(r.terms.account_a), r.amount_ucent) for r in rows]
+        return self._send("topping up", self._channels.functions.deposit_many(arguments))
 
     def settle(self, rows: Sequence[SettleRow]) -> Mined:
         """Raise lanes' totals in one transaction; rows that do not raise one are skipped."""
@@ -357,6 +399,11 @@ class Web3Chain:
             ),
             skipped=sum(1 for event in events if event["event"] == "RowSkipped"),
             opened=tuple(_opened(event) for event in events if event["event"] == "Opened"),
+            refused=tuple(
+                (event["args"]["index"], event["args"]["reason"])
+                for event in events
+                if event["event"] == "RowSkipped"
+            ),
         )
 
     def _own(self, log: Any) -> Iterator[EventData]:

@@ -26,6 +26,7 @@ from ..channels.terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .marks import check_liquidity, with_derived
 from .settings import (
     MalformedSetting,
     Misconfigured,
@@ -52,6 +53,12 @@ PASSWORD_BYTES_MAX = 1024
 
 SETTLE_ROWS_MAX = 128
 """The contract's own limit on rows in one settlement (contracts/settlement.vy)."""
+
+TOP_UP_ROWS_MAX = 128
+"""Half of the contract's own limit on rows: a row of a top-up takes about 20,000 gas."""
+
+MEMBER_DAY_MAX = 1_000_000
+"""Nobody needs more of anything in a day; bounds the counters."""
 
 _PORT_MAX = 65_535
 _DAY_SECONDS = 86_400
@@ -130,7 +137,8 @@ class HubConfig:
 
     A lane is settled once `settle_unsettled_ucent` of it are not on-chain, or once something of
     it has been unsettled for `settle_age_seconds`. A block is confirmed when
-    `confirmations` more stand on it.
+    `confirmations` more stand on it. A lane is low below `top_up_below_ucent`; it is then topped
+    up to `top_up_to_ucent`, with up to `top_up_member_day_ucent` a member and day.
     """
 
     listen_host: str
@@ -161,6 +169,15 @@ class HubConfig:
     handshakes_per_address: int
     queued_mib_max: int
     channels_max: int
+    top_up_below_ucent: int
+    top_up_to_ucent: int
+    top_up_member_day_ucent: int
+    top_up_rows_max: int
+    openings_member_day_max: int
+    withdrawal_least_ucent: int
+    withdrawals_member_day_max: int
+    silent_settle_seconds: int
+    silent_close_seconds: int
     submissions_per_day: int
     requests_per_day: int
     keep_days: int
@@ -404,6 +421,49 @@ SETTINGS: Mapping[str, Setting] = {
     "channels_max": Setting(
         read=_whole(1, 1_000_000), default=10_000, what="open channels; bounds the hub's deposits"
     ),
+    "top_up_below_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=0,
+        what="a lane with less to spend is low; 0 for a quarter of `top_up_to_ucent`",
+    ),
+    "top_up_to_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=0,
+        what="what a low lane is topped up to; 0 for `deposit_ucent`, or the cap if that is less",
+    ),
+    "top_up_member_day_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=10 * UCENT_PER_UNIT,
+        what="top-ups for one member in a day of chain time; 0 for none at all",
+    ),
+    "top_up_rows_max": Setting(
+        read=_whole(1, TOP_UP_ROWS_MAX), default=100, what="lanes topped up in one transaction"
+    ),
+    "openings_member_day_max": Setting(
+        read=_whole(1, MEMBER_DAY_MAX),
+        default=4,
+        what="channels that wallets of one member get in a day by joining",
+    ),
+    "withdrawal_least_ucent": Setting(
+        read=_whole(1, DEPOSIT_MAX),
+        default=UCENT_PER_CENT,
+        what="least that a member takes out at a time, unless it is all it has",
+    ),
+    "withdrawals_member_day_max": Setting(
+        read=_whole(1, MEMBER_DAY_MAX),
+        default=24,
+        what="withdrawals that the hub countersigns for one member in a day",
+    ),
+    "silent_settle_seconds": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=_DAY_SECONDS,
+        what="both lanes of a wallet that is silent for so long are settled at once",
+    ),
+    "silent_close_seconds": Setting(
+        read=_whole(0, _YEAR_SECONDS),
+        default=30 * _DAY_SECONDS,
+        what="its channel is closed after so long; 0 for never",
+    ),
     "submissions_per_day": Setting(
         read=_whole(1, 10_000_000),
         default=250_000,
@@ -427,26 +487,10 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     `environ` is the environment; of it only names with `VARIABLE_PREFIX` are read, and an unknown
     one of those is an error too, as it is most often mistyped.
     """
-    document = read_document(path)
-    folder = path.absolute().parent
-    refuse_unknown(document, (), document.values, SETTINGS)
-    variables = {VARIABLE_PREFIX + key.upper(): key for key in SETTINGS}
-    for name in environ:
-        if name.startswith(VARIABLE_PREFIX) and name not in variables:
-            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
-    values: dict[str, Any] = {}
-    places: dict[str, Place] = {}
-    for name, key in variables.items():
-        place = document.place(key)
-        raw = document.values.get(key, SETTINGS[key].default)
-        if name in environ:
-            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
-        if raw is None:
-            remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
-            raise MissingSetting(place, "it is missing", remedy=remedy)
-        values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
-    config = HubConfig(**values)
+    values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
+    config = with_derived(HubConfig(**values))
     _check_tls(config, places)
+    check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
         raise SettingOutOfRange(
@@ -455,6 +499,31 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             remedy=f"write at most {most}, a quarter of challenge_blocks, or a longer window",
         )
     return config
+
+
+def read_settings(
+    path: Path, environ: Mapping[str, str], settings: Mapping[str, Setting], prefix: str
+) -> tuple[dict[str, Any], dict[str, Place]]:
+    """Read every setting of a file and the environment, and where each stands; as `load`."""
+    document = read_document(path)
+    folder = path.absolute().parent
+    refuse_unknown(document, (), document.values, settings)
+    variables = {prefix + key.upper(): key for key in settings}
+    for name in environ:
+        if name.startswith(prefix) and name not in variables:
+            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
+    values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
+    for name, key in variables.items():
+        place = document.place(key)
+        raw = document.values.get(key, settings[key].default)
+        if name in environ:
+            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
+        if raw is None:
+            remedy = f"add the key ({settings[key].what}) or set {name}"
+            raise MissingSetting(place, "it is missing", remedy=remedy)
+        values[key], places[key] = settings[key].read(place, raw, folder), place
+    return values, places
 
 
 def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:

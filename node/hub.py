@@ -18,6 +18,7 @@ from ..channels.client.outbox import KEEP_BLOCKS, Outbox
 from ..channels.deployment import Deployment
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
+from .allowances import Allowances
 from .chain import Web3Chain
 from .config import HubConfig
 from .descriptors import make_room
@@ -27,6 +28,7 @@ from .follower import Follower
 from .forgetting import forget_old
 from .home import DATABASE_NAME, OUTBOX_NAME, owned
 from .limits import TAKEOVERS_MAX, DoorLimits
+from .liquidity import Liquidity, OnChain
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
@@ -34,6 +36,7 @@ from .rewards import Rewards
 from .sender import TransactionUnknown, connect
 from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
+from .silence import Silence
 from .store import HubStore
 from .tls import ServerTls, load_tls
 
@@ -58,6 +61,8 @@ class Hub:
     opener: Opener
     settler: Settler
     watcher: Watcher
+    liquidity: Liquidity
+    silence: Silence
     server: Server
     tls: ServerTls | None = None
     port: int = 0
@@ -112,6 +117,8 @@ class Hub:
             "settlement_gas": sum(row["gas_used"] for row in settlements),
             "settled_rows": sum(row["settled"] for row in settlements),
             "settled_channels": sum(row["channels"] for row in settlements),
+            "silent": sum(1 for c in channels if self.silence.is_silent(c.id)),
+            "liquidity": self.liquidity.report(),
         }
 
     def _limits_hit(self) -> dict[str, int]:
@@ -133,6 +140,8 @@ class Hub:
                 "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,
                 "withdrawn_ucent": c.chain.withdrawn_ucent[c.side] if c.chain else 0,
                 "available_ucent": c.our_balance_ucent(),
+                "last_heard": self.silence.last_heard(c.id),
+                "silent_seconds": self.silence.silent_seconds(c.id),
             }
             for c in self.driver.channels.values()
         ]
@@ -246,6 +255,8 @@ def _put_together(
         engine,
         elsewhere=None if place is None else elsewhere(place, signer, deployment.deployment),
     )
+    allowances = _allowances(config, store, follower)
+    driver.countersigning = allowances
     engine.attach(driver, Requests(store, driver, follower.moment, per_day=config.requests_per_day))
     settler = Settler(
         driver,
@@ -255,6 +266,20 @@ def _put_together(
         rows_max=config.settle_rows_max,
     )
     follower.on_replaced = settler.forget_attempts
+    watcher = Watcher(driver, desk, settler, follower)
+    silence = Silence(
+        store.ledger,
+        driver,
+        watcher,
+        engine.heard_since,
+        settle_seconds=config.silent_settle_seconds,
+        close_seconds=config.silent_close_seconds,
+    )
+    settler.is_silent = silence.is_silent
+    chain = OnChain(desk=desk, follower=follower, account=account, signer=signer)
+    liquidity = Liquidity(config, store.ledger, driver, chain, rewards)
+    liquidity.is_present = lambda channel: not silence.is_silent(channel)
+    engine.cover = engine.requests.cover = liquidity
     entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,
@@ -265,11 +290,23 @@ def _put_together(
         driver=driver,
         engine=engine,
         follower=follower,
-        opener=Opener(config, desk, follower, engine, account=account, signer=signer),
+        opener=Opener(config, chain, engine, liquidity, allowances),
         settler=settler,
-        watcher=Watcher(driver, desk, settler, follower),
+        watcher=watcher,
+        liquidity=liquidity,
+        silence=silence,
         server=Server(engine, driver, deployment.domain(), keys.signer, entrance),
         tls=keys.tls,
+    )
+
+
+def _allowances(config: HubConfig, store: HubStore, follower: Follower) -> Allowances:
+    return Allowances(
+        store.ledger,
+        follower.moment,
+        openings_max=config.openings_member_day_max,
+        withdrawal_least_ucent=config.withdrawal_least_ucent,
+        withdrawals_max=config.withdrawals_member_day_max,
     )
 
 
@@ -293,6 +330,8 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
             nursery.start_soon(hub.settler.run)
             nursery.start_soon(hub.watcher.run)
             nursery.start_soon(hub.opener.run)
+            nursery.start_soon(hub.liquidity.run)
+            nursery.start_soon(hub.silence.run)
             nursery.start_soon(hub.submit_forever)
             moment, keep_days = hub.follower.moment, hub.config.keep_days
             nursery.start_soon(forget_old, hub.store, hub.driver, moment, keep_days)

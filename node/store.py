@@ -49,19 +49,31 @@ CREATE TABLE request (
 CREATE INDEX request_state ON request (state);
 """
 
-LATER_SCHEMA: Final = (
+LATER_TABLES: Final = (
+    # When each submission was decided, in days since 1970.
     "CREATE TABLE IF NOT EXISTS submission_day (day INTEGER NOT NULL, signer BLOB NOT NULL,"
-    " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID"
-)
-"""When each submission was decided, in days since 1970; databases of 0.1 before it lack it."""
-
-
-_BLOCKS: Final = """
-CREATE TABLE IF NOT EXISTS recent_block (
+    " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS top_up (
+    id INTEGER PRIMARY KEY, channel BLOB NOT NULL, account BLOB NOT NULL,
+    amount_ucent TEXT NOT NULL, deposit_before_ucent TEXT NOT NULL, nonce INTEGER NOT NULL,
+    day INTEGER NOT NULL, block INTEGER, state TEXT NOT NULL
+)""",
+    "CREATE INDEX IF NOT EXISTS top_up_day ON top_up (day)",
+    "CREATE INDEX IF NOT EXISTS top_up_sent ON top_up (state) WHERE state='sent'",
+    """CREATE TABLE IF NOT EXISTS member_day (
+    kind TEXT NOT NULL, account BLOB NOT NULL, day INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (kind, account)
+) WITHOUT ROWID""",
+    # `uptime` is the hub's running time at which a wallet was last heard; null while connected.
+    """CREATE TABLE IF NOT EXISTS heard (
+    channel BLOB PRIMARY KEY, uptime INTEGER, at INTEGER NOT NULL
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS recent_block (
     number INTEGER PRIMARY KEY, hash BLOB NOT NULL, channels TEXT, members TEXT
+)""",
 )
-"""
-"""A table of its own, made where an older database has none."""
+"""Tables that came after version 2 of the database: made in those that lack them."""
+
 
 BLOCKS_KEPT: Final = 64
 """Heads that are remembered with what they touched: a reorganisation among them is read again, and
@@ -107,8 +119,7 @@ class HubStore:
         """Open or create the database; raises `LedgerUnusable`."""
         self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
-        self.ledger.commit((), (), [(_BLOCKS, ())])
-        self.ledger.commit((), (), [(LATER_SCHEMA, ())])
+        self.ledger.commit((), (), [(sql, ()) for sql in LATER_TABLES])
         self._date_all(int(time.time()) // DAY_SECONDS)
 
     def _date_all(self, day: int) -> None:

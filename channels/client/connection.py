@@ -59,7 +59,7 @@ PROPOSE_AFTER_SECONDS: Final = 0.5
 PROPOSE_AGAIN_SECONDS: Final = 2.0
 """After an answer that another try may change."""
 
-TEMPORARY_ERRORS: Final = frozenset({"hub-busy", "not-now", "stale-view"})
+TEMPORARY_ERRORS: Final = frozenset({"hub-busy", "hub-out-of-funds", "not-now", "stale-view"})
 """Answers of a hub to a proposal after which asking again helps."""
 
 
@@ -133,6 +133,8 @@ class Connection:
     ) -> None:
         self.state = LinkState.DIALLING
         self.trouble: FarthingError | None = None
+        self.failures = 0
+        """Tries since the last contact that did not bring one."""
         self.refusal: Refused | None = None
         self.joining = 0
         self._settings = settings
@@ -195,6 +197,7 @@ class Connection:
             except FarthingError as error:
                 if isinstance(error, InvariantBroken | LedgerUnusable):
                     raise
+                self.failures += 1
                 self._lost(error)
             if trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
@@ -209,6 +212,7 @@ class Connection:
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
+            self.failures = 0
             self._propose_at = trio.current_time() + PROPOSE_AFTER_SECONDS
             self.trouble = None
             self._set(LinkState.CONNECTED)

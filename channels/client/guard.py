@@ -108,7 +108,7 @@ class Guard:
         if channel.chain is None or channel.chain.status is not ChainStatus.CLOSING:
             return False
         tried = self._tried.get(channel.id)
-        return self._unsettled_ucent(channel) > 0 and (
+        return self.unsettled_ucent(channel) > 0 and (
             tried is None or trio.current_time() - tried >= SETTLE_AGAIN_SECONDS
         )
 
@@ -120,7 +120,7 @@ class Guard:
             text = f"the answer to the close of channel 0x{channel.id.hex()} failed: {error}"
             self._notices.tell("answer-failed", text, channel="0x" + channel.id.hex())
 
-    def _unsettled_ucent(self, channel: Channel) -> int:
+    def unsettled_ucent(self, channel: Channel) -> int:
         """What of the peer's promises the chain does not know yet, accepted or shown, in µ¢."""
         voucher = newest(channel, self._shown)
         if voucher is None or channel.chain is None:
@@ -130,7 +130,7 @@ class Guard:
     async def settle(self, channel: Channel) -> None:
         """Put our newest received voucher on the chain; does nothing if it is there already."""
         voucher = newest(channel, self._shown)
-        if voucher is None or self._unsettled_ucent(channel) <= 0:
+        if voucher is None or self.unsettled_ucent(channel) <= 0:
             return
         await self._transactions.settle(channel.terms, voucher)
         self._notices.tell(

@@ -36,6 +36,7 @@ from .folder import Folder
 from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
+from .hub_silence import HubSilence
 from .ledger import Ledger
 from .outbox import KEEP_BLOCKS, Outbox
 from .payment_ids import KeptPayment, PaymentIds
@@ -57,6 +58,7 @@ from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
+from .towers import Towers
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -128,7 +130,12 @@ class Wallet:
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
+        self._hub_silence = HubSilence(
+            ledger, self._driver, self._connection, self._follower, settings.policy
+        )
+        self._hub_silence.attach(self._guard, self._pulse, self._notices)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self.towers = Towers(folder, signer, self._driver, ledger, self._pulse, self._notices)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
         )
@@ -330,6 +337,7 @@ class Wallet:
                 "address": str(self.settings.hub),
                 "state": self._connection.state.value,
                 "trouble": None if trouble is None else str(trouble),
+                "silent_seconds": self._hub_silence.seconds,
             },
             "chain": {
                 "head_block": moment.head_block,
@@ -342,6 +350,7 @@ class Wallet:
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
             },
+            "towers": self.towers.rows(),
             "channels": [channel_record(channel) for channel in self.channels()],
         }
 
@@ -451,6 +460,8 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._hub_silence.run)
+            nursery.start_soon(self.towers.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
@@ -530,6 +541,7 @@ async def open_wallet(
                         if sender is not None:
                             nursery.start_soon(sender.resume)
                         yield wallet
+                        await wallet.towers.hand_over()
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
