@@ -197,10 +197,24 @@ class Wallet:
         Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
         before anything is promised.
         """
-        payment = usage_payment(amount_ucent, purpose, self._follower.moment())
+        (payment,) = await self.pay_many([(amount_ucent, purpose)], timeout_seconds=timeout_seconds)
+        return payment
+
+    async def pay_many(
+        self, orders: Sequence[tuple[int, str]], *, timeout_seconds: float | None = None
+    ) -> list[SentPayment]:
+        """Pay several amounts, each with its purpose and receipt, under one signature.
+
+        All of them are promised or none is. Raises as `pay`, and `NothingToPay`,
+        `TooManyUnacknowledged`; `SentNoAnswer` with all of them if the last is not acknowledged
+        in time.
+        """
+        moment = self._follower.moment()
+        payments = tuple(usage_payment(amount, purpose, moment) for amount, purpose in orders)
         channel = self._payable()
-        nonce = self._driver.pay(channel.id, (payment,), ())
-        return await self._acknowledged(channel.id, nonce, amount_ucent, timeout_seconds)
+        nonce = self._driver.pay(channel.id, payments, ())
+        amounts = [payment.amount_ucent for payment in payments]
+        return await self._acknowledged(channel.id, nonce, amounts, timeout_seconds)
 
     def _payable(self) -> Channel:
         channel = self._connection.usable() or self._connection.held()
@@ -209,23 +223,30 @@ class Wallet:
         return channel
 
     async def _acknowledged(
-        self, channel: ChannelId, nonce: int, amount_ucent: int, timeout_seconds: float | None
-    ) -> SentPayment:
-        def is_acknowledged() -> bool:
-            return self._driver.get(channel).sent.acknowledged_nonce >= nonce
+        self,
+        channel: ChannelId,
+        first_nonce: int,
+        amounts_ucent: Sequence[int],
+        timeout_seconds: float | None,
+    ) -> list[SentPayment]:
+        last_nonce = first_nonce + len(amounts_ucent) - 1
+
+        def acknowledged_nonce() -> int:
+            return self._driver.get(channel).sent.acknowledged_nonce
 
         await self._driver.wait_durable()
         with trio.move_on_after(timeout_seconds or self.timing.pay_seconds):
-            await self._pulse.until(is_acknowledged)
-        payment = SentPayment(
-            channel=channel,
-            nonce=nonce,
-            amount_ucent=amount_ucent,
-            acknowledged=is_acknowledged(),
-        )
-        if not payment.acknowledged:
-            raise SentNoAnswer(payment)
-        return payment
+            await self._pulse.until(lambda: acknowledged_nonce() >= last_nonce)
+        held = acknowledged_nonce()
+        payments = [
+            SentPayment(
+                channel=channel, nonce=nonce, amount_ucent=amount, acknowledged=nonce <= held
+            )
+            for nonce, amount in enumerate(amounts_ucent, first_nonce)
+        ]
+        if held < last_nonce:
+            raise SentNoAnswer(*payments)
+        return payments
 
     async def request(self, amount_ucent: int, purpose: str) -> PaymentAsk:
         """Ask the hub to pay us; it is sent when there is a connection.
@@ -242,7 +263,8 @@ class Wallet:
         """Pay what the hub asked for; raises `UnknownRequest`, `RequestDecided`, and as `pay`."""
         ask = self._requests.get(request, ours=False)
         channel, nonce = self._requests.pay(request)
-        return await self._acknowledged(channel, nonce, ask.amount_ucent, timeout_seconds)
+        (payment,) = await self._acknowledged(channel, nonce, [ask.amount_ucent], timeout_seconds)
+        return payment
 
     async def refuse(self, request: bytes, text: str = "the wallet's owner refused it") -> None:
         """Refuse what the hub asked for; raises `UnknownRequest`, `RequestDecided`."""
