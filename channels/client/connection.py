@@ -132,6 +132,10 @@ class Connection:
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
         self._proposed = False
+        self._replaced = False
+        self._was_good = False
+        """Whether a channel was usable on the last connection, however short that was, and no other
+        instance of this wallet took it over: the two would do so ever faster."""
 
     def attach(self, driver: Driver, receiver: Receiver) -> None:
         """Give the connection what it serves; they need each other."""
@@ -178,7 +182,7 @@ class Connection:
                 if isinstance(error, InvariantBroken | LedgerUnusable):
                     raise
                 self._lost(error)
-            if trio.current_time() - started > CALM_SECONDS:
+            if self._was_good or trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
             self._set(LinkState.WAITING)
             # Half of it at random, so that a hub that comes back is not asked by all at once.
@@ -186,6 +190,7 @@ class Connection:
             delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
 
     async def _once(self) -> None:
+        self._was_good = self._replaced = False
         wire = Wire(await self._dial())
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
@@ -223,6 +228,7 @@ class Connection:
 
     def _forget(self) -> None:
         was_connected, self._wire = self._wire is not None, None
+        self._was_good = bool(self._told) and not self._replaced
         self._announced.clear()
         self._early.clear()
         self._speaking.clear()
@@ -279,6 +285,7 @@ class Connection:
         self._notices.tell(
             "hub-error", f"the hub says: {message.text}: {message.what_to_do}", code=message.code
         )
+        self._replaced = self._replaced or message.code == "replaced"
         channel = ChannelId(message.channel)
         if channel in self._driver.channels:
             self.refused[channel] = message
