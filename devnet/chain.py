@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import rlp
 from eth.abc import BlockHeaderAPI
 from eth.chains.base import Chain
+from eth.db.schema import SchemaV1
 from eth.exceptions import HeaderNotFound, TransactionNotFound
+from eth.rlp.sedes import chain_gaps
 from eth_typing import Address as EvmAddress
 from eth_typing import BlockNumber, Hash32
 
@@ -25,6 +28,7 @@ from ..channels.hashing import keccak256
 from ..channels.ids import Address
 from . import admission, calls
 from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
+from .allowlist import Allowlist
 from .builder import MachineFailed, fill
 from .clock import ChainClock
 from .errors import (
@@ -49,7 +53,7 @@ from .evm import (
     receipt_records,
     transaction_record,
 )
-from .pool import Pool
+from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
 from .store import FILE_NAME, ChainStore
 
@@ -105,7 +109,8 @@ class DevChain:
             self._head: BlockHeaderAPI = self._chain.get_canonical_head()
             offset = int(self._store.setting("offset_seconds") or 0)
             self.clock = ChainClock(settings.wall_seconds, offset)
-            self._allowed = frozenset(self._store.allowed())
+            self._allowlist = Allowlist(self._store)
+            self._forks = int(self._store.setting("forks") or 0)
             if fresh:
                 self._mine_one()
         except BaseException:
@@ -218,9 +223,12 @@ class DevChain:
 
     def _header_by_hash(self, block: bytes) -> BlockHeaderAPI | None:
         try:
-            return self._chain.get_block_header_by_hash(Hash32(block))
+            header = self._chain.get_block_header_by_hash(Hash32(block))
         except HeaderNotFound:
             return None
+        # One that a reorganisation took back is still in the store.
+        canonical = self._header_by_number(header.block_number)
+        return header if canonical is not None and canonical.hash == header.hash else None
 
     def _block(self, header: BlockHeaderAPI) -> Block:
         cached = self._blocks.get(header.hash)
@@ -390,25 +398,67 @@ class DevChain:
     def _anything_ready(self) -> bool:
         return next(self.pool.ready(self.nonce), None) is not None
 
+    def set_clock(self, offset_seconds: int) -> None:
+        """Put the clock that far ahead of the wall clock."""
+        self.clock.offset_seconds = offset_seconds
+        self._keep_clock()
+
     def _keep_clock(self) -> None:
         with self._store.writing():
             self._store.put_setting("offset_seconds", str(self.clock.offset_seconds))
 
-    def _next_header(self) -> BlockHeaderAPI:
+    def _next_header(self, timestamp: int | None = None) -> BlockHeaderAPI:
         parent = self._head
         first = parent.block_number == 0
         seed = (self.settings.entropy or os.urandom(32)) if first else parent.mix_hash
+        if self._forks:  # so that a block never has the hash of the one that it replaces
+            seed += self._forks.to_bytes(8, "big")
         return self._chain.create_header_from_parent(
             parent,
-            timestamp=self.clock.next_timestamp(parent.timestamp),
+            timestamp=timestamp or self.clock.next_timestamp(parent.timestamp),
             mix_hash=Hash32(keccak256(seed)),
         )
 
-    def _mine_one(self) -> None:
+    def mine_at(self, timestamp: int, *, empty: bool) -> None:
+        """Mine a block of exactly this time, later than its parent's, and leave the clock alone."""
+        self._mine_one(timestamp, empty=empty)
+
+    def undo(self, number: int) -> tuple[Undone, ...]:
+        """Forget every block above a number; returns what they held, oldest first.
+
+        State, logs, receipts and indexes are as they were at that block; the pool is left alone.
+        Raises `UnknownBlock`.
+        """
+        fork = self._header_by_number(number)
+        if fork is None:
+            raise UnknownBlock(f"block {number}", self._head.block_number)
+        undone: list[Undone] = []
+        database = self._chain.chaindb.db
+        with self._store.writing():
+            for above in range(number + 1, self._head.block_number + 1):
+                header = self._chain.get_canonical_block_header_by_number(BlockNumber(above))
+                for signed in self._chain.get_block_by_header(header).transactions:
+                    record = transaction_record(signed)
+                    undone.append(Undone(record=record, signed=signed))
+                    del database[
+                        SchemaV1.make_transaction_hash_to_block_lookup_key(Hash32(record.hash))
+                    ]
+                del database[SchemaV1.make_block_number_to_hash_lookup_key(BlockNumber(above))]
+            database[SchemaV1.make_canonical_head_hash_lookup_key()] = fork.hash
+            gaps = rlp.encode(((), number + 1), sedes=chain_gaps)  # none, up to the new head
+            database[SchemaV1.make_header_chain_gaps_lookup_key()] = gaps
+            database[SchemaV1.make_chain_gaps_lookup_key()] = gaps
+            self._store.forget_logs(number)
+            self._store.put_setting("forks", str(self._forks + 1))
+        self._forks += 1
+        self._head = fork
+        return tuple(undone)
+
+    def _mine_one(self, timestamp: int | None = None, *, empty: bool = False) -> None:
         """Mine one block; a transaction on which the machine fails is dropped, the rest goes on."""
         while True:
             try:
-                self._build()
+                self._build(timestamp, empty=empty)
             except MachineFailed as failure:
                 transaction = failure.waiting.record.hash
                 _log.exception("dropped transaction 0x%s: the machine failed", transaction.hex())
@@ -416,13 +466,13 @@ class DevChain:
             else:
                 return
 
-    def _build(self) -> None:
-        header = self._next_header()
+    def _build(self, timestamp: int | None, *, empty: bool) -> None:
+        header = self._next_header(timestamp)
         vm = self._vm(header)
         with self._store.writing():
             # What an import does first: nothing, as long as genesis holds no system contracts.
             vm.block_preprocessing(vm.get_block())
-            filling = fill(vm, header, self.pool.ready(self.nonce))
+            filling = fill(vm, header, () if empty else self.pool.ready(self.nonce))
             unpacked = vm.set_block_transactions_and_withdrawals(
                 vm.get_block(),
                 filling.header,
@@ -441,11 +491,14 @@ class DevChain:
                 size_bytes=block_size(mined),
             )
             self._store.add_logs(log for receipt in block.receipts for log in receipt.logs)
-            offset = self.clock.offset_after(mined.header.timestamp)
+            offset = self.clock.offset_seconds
+            if timestamp is None:
+                offset = self.clock.offset_after(mined.header.timestamp)
             if offset != self.clock.offset_seconds:
                 self._store.put_setting("offset_seconds", str(offset))
         self._head = mined.header
-        self.clock.block_mined(offset)
+        if timestamp is None:
+            self.clock.block_mined(offset)
         self._remember(block)
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
@@ -453,43 +506,28 @@ class DevChain:
     # Permissions
 
     def _may_send(self, sender: Address) -> bool:
-        return not self.settings.permissioned or sender in self._allowed
+        return not self.settings.permissioned or sender in self._allowlist
 
     def allowed(self) -> tuple[Address, ...]:
         """The allowlist; raises `AllowlistRefused` on an open chain."""
         self._check_permissioned()
-        return tuple(sorted(self._allowed))
+        return self._allowlist.addresses()
 
     def allow(self, addresses: Sequence[Address]) -> None:
         """Put addresses on the allowlist, all or none; raises `AllowlistRefused`."""
-        self._check_entries(addresses)
-        if not self._allowed.isdisjoint(addresses):
-            raise AllowlistRefused("Cannot add an existing account to allowlist")
-        with self._store.writing():
-            self._store.allow(addresses)
-        self._allowed |= frozenset(addresses)
+        self._check_permissioned()
+        self._allowlist.add(addresses)
 
     def disallow(self, addresses: Sequence[Address]) -> None:
         """Take addresses off the allowlist, all or none, and forget what waits from them.
 
         Raises `AllowlistRefused`.
         """
-        self._check_entries(addresses)
-        if not self._allowed.issuperset(addresses):
-            raise AllowlistRefused("Cannot remove an absent account from allowlist")
-        with self._store.writing():
-            self._store.disallow(addresses)
-        self._allowed -= frozenset(addresses)
+        self._check_permissioned()
+        self._allowlist.remove(addresses)
         for address in addresses:
             self.pool.drop_sender(address)
 
     def _check_permissioned(self) -> None:
         if not self.settings.permissioned:
             raise AllowlistRefused("Account allowlist has not been enabled")
-
-    def _check_entries(self, addresses: Sequence[Address]) -> None:
-        self._check_permissioned()
-        if not addresses:
-            raise AllowlistRefused("Request contains an empty list of accounts")
-        if len(set(addresses)) != len(addresses):
-            raise AllowlistRefused("Request contains duplicate accounts")

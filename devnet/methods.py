@@ -14,6 +14,7 @@ from .chain import DevChain
 from .errors import TimeRefused, UnknownBlock
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
 from .records import Block, LogQuery
+from .reorg import Fate, reorganise, snapshots_of
 from .views import (
     block_view,
     log_view,
@@ -320,6 +321,43 @@ def _anvil_mine(chain: DevChain, params: Params) -> object:
     return None
 
 
+# Taking blocks back
+
+
+def _snapshot(chain: DevChain, _params: Params) -> object:
+    return hex(snapshots_of(chain).take(chain))
+
+
+def _revert(chain: DevChain, params: Params) -> object:
+    return snapshots_of(chain).revert(chain, params.required(0, read.amount))
+
+
+def _reorg(chain: DevChain, params: Params) -> object:
+    """Depth, and what becomes of the transactions: again (default), waiting or dropped."""
+    depth = params.required(0, read.amount)
+    return to_hex(reorganise(chain, depth, params.optional(1, _fate, Fate.AGAIN)).hash)
+
+
+def _fate(value: object) -> Fate:
+    try:
+        return Fate(value)
+    except ValueError:
+        raise BadParams(f"give one of {', '.join(fate.value for fate in Fate)}") from None
+
+
+def _anvil_reorg(chain: DevChain, params: Params) -> object:
+    """Depth; anvil's list of transactions for the new blocks has to be empty here."""
+    depth = params.required(0, read.amount)
+    params.optional(1, _no_transactions, None)
+    reorganise(chain, depth, Fate.DROPPED)
+    return None
+
+
+def _no_transactions(value: object) -> None:
+    if value != []:
+        raise BadParams("transactions for the new blocks are not taken: use farthing_reorg")
+
+
 # Permissions: Besu's names, result shapes and words
 
 
@@ -343,6 +381,7 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
 
 METHODS: dict[str, Method] = {
     "anvil_mine": Method(answer=_anvil_mine, most=2),
+    "anvil_reorg": Method(answer=_anvil_reorg, most=2),
     "eth_accounts": Method(answer=_accounts, most=0),
     "eth_blockNumber": Method(answer=_block_number, most=0),
     "eth_call": Method(answer=_call, most=4),
@@ -376,7 +415,10 @@ METHODS: dict[str, Method] = {
     "eth_syncing": Method(answer=_syncing, most=0),
     "evm_increaseTime": Method(answer=_increase_time, most=1),
     "evm_mine": Method(answer=_evm_mine, most=1),
+    "evm_revert": Method(answer=_revert, most=1),
     "evm_setNextBlockTimestamp": Method(answer=_set_next_timestamp, most=1),
+    "evm_snapshot": Method(answer=_snapshot, most=0),
+    "farthing_reorg": Method(answer=_reorg, most=2),
     "net_listening": Method(answer=_listening, most=0),
     "net_peerCount": Method(answer=_no_quantity, most=0),
     "net_version": Method(answer=_net_version, most=0),

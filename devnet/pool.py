@@ -32,6 +32,14 @@ class Waiting:
     signed: SignedTransactionAPI
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """A transaction that was taken out of a block, or that waited when a snapshot was taken."""
+
+    record: Transaction
+    signed: SignedTransactionAPI
+
+
 class Pool:
     """First come, first served, except that a sender's transactions go in the order of nonces."""
 
@@ -102,6 +110,15 @@ class Pool:
         waiting = self._by_hash.get(transaction)
         if waiting is not None:
             self._remove(waiting)
+
+    def all(self) -> tuple[Waiting, ...]:
+        """All that wait, in the order of their arrival."""
+        return tuple(sorted(self._by_hash.values(), key=lambda waiting: waiting.arrival))
+
+    def clear(self) -> None:
+        """Forget all that wait."""
+        self._by_sender.clear()
+        self._by_hash.clear()
 
     def drop_sender(self, sender: Address) -> None:
         """Take out all that wait from one sender."""

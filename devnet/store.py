@@ -143,6 +143,10 @@ class ChainStore(AtomicDB):
             ),
         )
 
+    def forget_logs(self, number: int) -> None:
+        """Forget the logs of all blocks above a number; inside `writing`."""
+        self._connection.execute("DELETE FROM log WHERE block_number > ?", (number,))
+
     def logs(self, query: LogQuery, limit: int) -> tuple[Log, ...]:
         """The first `limit` logs that match, in the order of the chain."""
         where = ["block_number BETWEEN ? AND ?"]
