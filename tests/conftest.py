@@ -6,6 +6,7 @@ how busy the machine is.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ settings.register_profile(
     "deep", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=UNHURRIED
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# A shell's background job ignores ^C, and so would every process whose ^C is tested here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
