@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ...channels.ids import Address, to_hex
-from ...channels.state import ChainStatus
+from ...channels.ids import Address, ChannelId, to_hex
+from ...channels.state import ChainStatus, ChainView
 from ...channels.terms import Side
 from ...node.administration import Administrator
 from ...node.chain import Web3Chain
@@ -33,43 +33,61 @@ class Conservation:
         return not self.problems and self.deposits_ucent == spent
 
 
-def check_conservation(
-    city: City, hub_account: Address, held: Mapping[str, list[Sides]]
-) -> Conservation:
-    """Compare deposits, totals and balances on the chain with both sides' vouchers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnChain:
+    """What the chain says at one block: every channel, and who owns how many µ¢ of tokens."""
 
-    Payouts are read as what the accounts own: none of them had a token before. Raises `ChainError`.
-    """
+    views: Mapping[ChannelId, ChainView]
+    wallets: Mapping[str, int]
+    hub: int
+    contract: int
+
+
+def read_chain(city: City, hub_account: Address, held: Mapping[str, list[Sides]]) -> OnChain:
+    """Read what the held channels came to; raises `ChainError`."""
     web3 = connect(city.rpc_url)
     chain = Web3Chain(web3, city.deployment, signer=development_signer(REGISTRAR))
     tokens = Administrator(web3, city.deployment, None)
     head = chain.head()
+    return OnChain(
+        views={
+            sides.channel: chain.view(sides.channel, head)
+            for channels in held.values()
+            for sides in channels
+        },
+        wallets={name: tokens.balance_ucent(city.wallets[name].account) for name in held},
+        hub=tokens.balance_ucent(hub_account),
+        contract=tokens.balance_ucent(city.deployment.payment_channels),
+    )
+
+
+def judge(held: Mapping[str, list[Sides]], chain: OnChain) -> Conservation:
+    """Compare deposits, totals and balances on the chain with both sides' vouchers.
+
+    Payouts are read as what the accounts own: none of them had a token before.
+    """
     problems: list[str] = []
     deposits = withdrawals = payouts = locked = payouts_to_hub = 0
     for name, channels in held.items():
-        account = city.wallets[name].account
         for sides in channels:
-            view = chain.view(sides.channel, head)
+            view = chain.views[sides.channel]
             deposits += sum(view.deposit_ucent)
             withdrawals += sum(view.withdrawn_ucent)
             left = sum(view.deposit_ucent) - sum(view.withdrawn_ucent)
-            earned = _earned(sides)
-            if view.status is ChainStatus.CLOSED:
-                payouts += left
-                payouts_to_hub += left - earned
-                owned = tokens.balance_ucent(account)
-                if owned != earned:
-                    problems.append(f"{name} was paid {owned} µ¢, its vouchers say {earned} µ¢")
-            else:
+            earned, owned = _earned(sides), chain.wallets[name]
+            if view.status is not ChainStatus.CLOSED:
                 locked += left
                 problems += _unsettled(name, sides, view.settled_ucent)
-    in_contract = tokens.balance_ucent(city.deployment.payment_channels)
-    if in_contract != locked:
-        problems.append(f"the contract owns {in_contract} µ¢ and locks {locked} µ¢")
-    of_hub = tokens.balance_ucent(hub_account)
-    if of_hub != MINTED_UCENT - deposits + payouts_to_hub:
-        left_to_hub = MINTED_UCENT - deposits + payouts_to_hub
-        problems.append(f"the hub owns {of_hub} µ¢ instead of {left_to_hub} µ¢")
+                continue
+            payouts += left
+            payouts_to_hub += left - earned
+            if owned != earned:
+                problems.append(f"{name} was paid {owned} µ¢, its vouchers say {earned} µ¢")
+    if chain.contract != locked:
+        problems.append(f"the contract owns {chain.contract} µ¢ and locks {locked} µ¢")
+    left_to_hub = MINTED_UCENT - deposits + payouts_to_hub
+    if chain.hub != left_to_hub:
+        problems.append(f"the hub owns {chain.hub} µ¢ instead of {left_to_hub} µ¢")
     return Conservation(
         deposits_ucent=deposits,
         withdrawals_ucent=withdrawals,

@@ -26,7 +26,7 @@ from ..city import City, Person, Plan, Say, open_city
 from ..folders import empty
 from ..processes import FARTHING
 from .compare import Comparison, compare_all, promised
-from .conserved import Conservation, check_conservation
+from .conserved import Conservation, judge, read_chain
 from .lives import Life
 from .schedule import HUB, FaultKind, Schedule, plan
 from .storm import Storm
@@ -93,7 +93,7 @@ def run_chaos(options: Options, folder: Path, say: Say) -> dict[str, Any]:
     with ExitStack() as stack:
         tally = Tally(options.names(), folder / "acknowledged.jsonl")
         stack.callback(tally.close)
-        troubles = Troubles(folder, options.faults, say)
+        troubles = Troubles(folder, options.faults)
         stack.callback(troubles.close)
         troubles.make_clocks((HUB, *options.names()))
         city = stack.enter_context(open_city(folder, _plan(options, tally, troubles), say))
@@ -115,7 +115,7 @@ def run_chaos(options: Options, folder: Path, say: Say) -> dict[str, Any]:
         found, held = compare_all(
             _hub_database(folder), _wallet_databases(folder, options), tally.wallets
         )
-        conservation = check_conservation(city, _hub_account(folder), held)
+        conservation = judge(held, read_chain(city, _hub_account(folder), held))
         say("auditing")
         receipts = folder / "receipts.jsonl"
         export_receipts(_hub_database(folder), receipts)

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from ..child import set_clock
-from ..city import City, Say
+from ..city import City
+from ..faults.rpc_faults import RpcFault
 from ..processes import Process, ProcessFailed
 from . import disk
 from .lives import Life
@@ -22,6 +23,18 @@ from .wire import Network
 
 RPC_PROXY = "farthing.devnet.faults.rpc_proxy"
 RPC_SECONDS_MAX = 30
+MISBEHAVIOUR = {
+    Fault.CHAIN_CUT: RpcFault.CUT,
+    Fault.CHAIN_HANGING: RpcFault.HANGING,
+    Fault.CHAIN_LAGGING: RpcFault.LAGGING,
+    Fault.CHAIN_FAR_NUMBER: RpcFault.FAR_NUMBER,
+    Fault.CHAIN_CHANGING_HASH: RpcFault.CHANGING_HASH,
+    Fault.CHAIN_NO_RECEIPTS: RpcFault.NO_RECEIPTS,
+    Fault.CHAIN_ERROR: RpcFault.ERROR,
+    Fault.CHAIN_NOT_JSON: RpcFault.NOT_JSON,
+    Fault.CHAIN_WRONG_TYPE: RpcFault.WRONG_TYPE,
+}
+"""What the proxy in front of the chain does."""
 REORG_BLOCKS_MAX = 3
 """Blocks that are taken back: a settlement is lost with them, no channel's opening."""
 CHAIN_TEXTS = ("check the RPC URL", "wait until its node has caught up")
@@ -31,10 +44,9 @@ CHAIN_TEXTS = ("check the RPC URL", "wait until its node has caught up")
 class Troubles:
     """Stands between the processes of a city where a fault needs it, and makes the faults."""
 
-    def __init__(self, folder: Path, kinds: tuple[FaultKind, ...], say: Say) -> None:
+    def __init__(self, folder: Path, kinds: tuple[FaultKind, ...]) -> None:
         self._folder = folder
         self._kinds = kinds
-        self._say = say
         self._stack = ExitStack()
         self._counts: Counter[str] = Counter()
         self._stopped: Counter[str] = Counter()
@@ -181,13 +193,13 @@ class Troubles:
     def _begin_disk(self, life: Life, fault: Fault) -> bool:
         if not life.ready or fault in self._missing:
             return False  # a process that is down writes nothing
+        if fault is Fault.DISK_FULL and not disk.fill(life.process.pid, life.process.log):
+            return False
         if fault is Fault.DISK_FSYNC:
             try:
                 self._failing[life.name] = disk.FailingFsync(life.process.pid)
             except disk.NotAttached:  # it can be made here: the process has ended this moment
                 return False
-        elif not disk.fill(life.process.pid, life.process.log):
-            return False
         life.excused = fault
         return True
 
@@ -224,7 +236,7 @@ class Troubles:
         """Switch the proxy in front of the chain to one fault or to none."""
         if self._rpc is None:
             return
-        kinds = [] if fault is None else [{"kind": fault.value.partition("-")[2]}]
+        kinds = [] if fault is None else [{"kind": MISBEHAVIOUR[fault].value}]
         _post(f"{self._rpc.ready['rpc']}/faults", {"faults": kinds})
 
     def _reorganise(self, blocks: int) -> None:

@@ -195,9 +195,9 @@ def test_a_programs_clock_is_put_ahead_while_it_runs(tmp_path: Path) -> None:
 
     program = tmp_path / "clock.py"
     program.write_text(
-        "import sys, time\n"
-        "print('{\"ready\": true}', flush=True)\n"
+        "import time\n"
         "began = time.time()\n"
+        "print('{\"ready\": true}', flush=True)\n"
         "while time.time() - began < 3_000: time.sleep(0.01)\n"
         "print(int(time.time() - began), flush=True)\n"
     )
