@@ -192,7 +192,6 @@ def test_a_fault_that_there_is_not_is_refused_before_anything_starts(tmp_path: P
 
 
 def test_a_programs_clock_is_put_ahead_while_it_runs(tmp_path: Path) -> None:
-
     program = tmp_path / "clock.py"
     program.write_text(
         "import time\n"
