@@ -64,6 +64,11 @@ class FrameReader:
         return payloads
 
     @property
+    def partial_bytes(self) -> int:
+        """How much of a frame that is not complete has come."""
+        return len(self._buffer)
+
+    @property
     def partial(self) -> bool:
         """Whether the stream would end in the middle of a frame."""
         return bool(self._buffer)

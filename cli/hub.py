@@ -19,6 +19,8 @@ from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
+from ..channels.client.tls import certificate_hash, fingerprint, read_certificate
+from ..channels.errors import LocalError
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
 from ..node.home import CONTROL_NAME, DATABASE_NAME
@@ -36,6 +38,9 @@ REQUEST_COLUMNS = (
     *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),
 )
 
+host_option = click.option(
+    "--host", metavar="NAME", help="Name or address in the certificate. Default: localhost."
+)
 config_option = click.option(
     "--config", metavar="FILE", type=FILE, required=True, help="The hub's TOML file."
 )
@@ -44,6 +49,13 @@ config_option = click.option(
 def read_config(path: Path) -> HubConfig:
     """Read a hub's configuration with this process's environment; raises `LocalError`."""
     return load(path, os.environ)
+
+
+class NoCertificate(LocalError):
+    """A certificate was asked for where there is none."""
+
+    code = "no-certificate"
+    remedy = "make one with `farthing hub certificate` and name it in hub.toml"
 
 
 @click.group(epilog="Example: farthing hub status --config hub/hub.toml")
@@ -59,25 +71,32 @@ def hub() -> None:
     "--programme", metavar="FILE", type=FILE, multiple=True, help="Default: a copy of the example."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=7171, show_default=True)
+@click.option("--tls", "with_tls", is_flag=True, help="Make a self-signed certificate too.")
+@host_option
 @json_option
 @reports_errors
-def init(
+def init(  # noqa: PLR0913 - one argument for each option
     *,
     folder: Path,
     rpc_url: str,
     deployment: Path,
     programme: tuple[Path, ...],
     port: int,
+    with_tls: bool,
+    host: str | None,
     as_json: bool,
 ) -> None:
     r"""Make a hub's folder: two keys under a new password, and hub.toml to edit.
 
-    Register both addresses with role hub, and mint credit to the account, before `hub serve`.
+    Register both addresses with role hub, and mint credit to the account, before `hub serve`. With
+    --tls wallets of other machines can connect, once listen_host is an address that they reach.
 
     \b
     Example:
       farthing hub init hub --rpc http://127.0.0.1:8545 --deployment deployment.json
     """
+    if host is not None and not with_tls:
+        raise click.UsageError("--host is the name in a certificate: give --tls too")
     read_deployment(deployment)
     check_programmes([load_programme(path) for path in programme])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,6 +111,7 @@ def init(
     if not programme:
         (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
+    files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
 rpc_url = {_toml(rpc_url)}
@@ -101,17 +121,53 @@ account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
 programme_files = {_toml(programmes)}
-"""
+{"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
     config.write_text(text, encoding="utf-8")
-    emit(
-        {
-            "config": str(config),
-            "account": address_to_hex(account),
-            "signer": address_to_hex(signer),
-        },
-        as_json=as_json,
-    )
+    made = {
+        "config": str(config),
+        "account": address_to_hex(account),
+        "signer": address_to_hex(signer),
+    }
+    if files:
+        made["certificate"] = _fingerprint(files["tls_certificate_file"])
+    emit(made, as_json=as_json)
+
+
+def _make_certificate(folder: Path, host: str | None) -> dict[str, Path]:
+    """Make a certificate and its key; their paths under the keys of hub.toml."""
+    from ..node.certificate import make_certificate  # noqa: PLC0415 - only here
+
+    certificate, key = make_certificate(folder, host or "localhost")
+    return {"tls_certificate_file": certificate, "tls_key_file": key}
+
+
+def _fingerprint(certificate_file: Path) -> str:
+    return fingerprint(certificate_hash(read_certificate(certificate_file)))
+
+
+@hub.command()
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), required=True
+)
+@host_option
+@json_option
+@reports_errors
+def certificate(*, out: Path, host: str | None, as_json: bool) -> None:
+    r"""Make a self-signed certificate and its key, as wallets pin it.
+
+    Name both files in hub.toml. To renew, make one in another folder, give its hash to the wallets
+    beside the old one (`wallet trust`), and only then serve it.
+
+    \b
+    Example:
+      farthing hub certificate --out hub/2027 --host hub.city.example
+    """
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = _make_certificate(out, host)
+    made = {key: str(path) for key, path in files.items()}
+    shown = _fingerprint(files["tls_certificate_file"])
+    emit({**made, "certificate": shown}, as_json=as_json)
 
 
 def _toml(value: str | list[str]) -> str:
@@ -121,10 +177,13 @@ def _toml(value: str | list[str]) -> str:
 
 @hub.command()
 @config_option
+@click.option("--certificate", "only_certificate", is_flag=True, help="Print its hash alone.")
 @json_option
 @reports_errors
-def addresses(*, config: Path, as_json: bool) -> None:
+def addresses(*, config: Path, only_certificate: bool, as_json: bool) -> None:
     r"""Print the addresses of the hub's account and signer, for other commands to use.
+
+    With TLS there is the certificate too, of which wallets pin the hash.
 
     \b
     Example:
@@ -134,8 +193,16 @@ def addresses(*, config: Path, as_json: bool) -> None:
     settings = read_config(config)
     account = address_to_hex(address_of(settings.account_keystore))
     signer = address_to_hex(address_of(settings.signer_keystore))
+    found = {"account": account, "signer": signer}
+    certificate_file = settings.tls_certificate_file
+    if only_certificate and certificate_file is None:
+        raise NoCertificate("this hub has no TLS")
+    if certificate_file is not None:
+        found["certificate"] = _fingerprint(certificate_file)
     if as_json:
-        emit({"account": account, "signer": signer}, as_json=True)
+        emit(found, as_json=True)
+    elif only_certificate:
+        click.echo(found["certificate"])
     else:
         click.echo(f"{account} {signer}")
 
@@ -182,6 +249,8 @@ async def _run(settings: HubConfig) -> None:
             "signer": address_to_hex(running.signer.address),
             "control": str(path),
         }
+        if running.tls is not None:
+            ready["certificate"] = running.tls.fingerprint
         click.echo(json.dumps(ready))
         sys.stdout.flush()
 
@@ -202,7 +271,10 @@ def status(*, config: Path, as_json: bool) -> None:
     Example:
       farthing hub status --config hub/hub.toml
     """
-    emit(ask(config, "status", {}), as_json=as_json)
+    found = ask(config, "status", {})
+    if not as_json:
+        found["limits_hit"] = [f"{code} {count}" for code, count in found["limits_hit"].items()]
+    emit(found, as_json=as_json)
 
 
 @hub.command()

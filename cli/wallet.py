@@ -13,10 +13,17 @@ import click
 
 from ..channels.client.control import serve_control
 from ..channels.client.deployment_file import read_deployment
-from ..channels.client.folder import Folder, Policy, Settings, create_folder, parse_hub_address
+from ..channels.client.folder import (
+    Folder,
+    Policy,
+    Settings,
+    check_private,
+    create_folder,
+    parse_hub_address,
+)
 from ..channels.client.keystore import address as address_of
 from ..channels.ids import Address, address_to_hex
-from . import wallet_history, wallet_payments
+from . import wallet_history, wallet_payments, wallet_trust
 from .keys import ADDRESS, FILE
 from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
@@ -46,6 +53,8 @@ def wallet() -> None:
 @click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint.")
 @click.option("--deployment", metavar="FILE", type=FILE, required=True)
 @click.option("--account", type=ADDRESS, help="Who owns the money. Default: the new key.")
+@wallet_trust.certificate_option
+@wallet_trust.ca_option
 @password_option
 @json_option
 @reports_errors
@@ -57,12 +66,15 @@ def init(  # noqa: PLR0913 - one argument for each option
     rpc_url: str,
     deployment: Path,
     account: Address | None,
+    certificates: tuple[str, ...],
+    ca: str | None,
     password_file: Path | None,
     as_json: bool,
 ) -> None:
     r"""Make a wallet: a folder with a new key, where its hub is, and which chain it trusts.
 
-    Register its signer (and its account, if another) as a member, then `wallet run`.
+    Register its signer (and its account, if another) as a member, then `wallet run`. A hub on
+    another machine needs TLS: name its certificate, or a CA that vouches for its host name.
 
     \b
     Example:
@@ -71,6 +83,8 @@ def init(  # noqa: PLR0913 - one argument for each option
     """
     record = read_deployment(deployment)
     hub = parse_hub_address(hub_address)
+    trust = wallet_trust.trust_of(certificates, ca)
+    check_private(hub, trust)
     made: list[Settings] = []
 
     def settings(signer: Address) -> Settings:
@@ -82,6 +96,7 @@ def init(  # noqa: PLR0913 - one argument for each option
                 account=account or signer,
                 deployment=record,
                 policy=Policy(),
+                trust=trust,
             )
         )
         return made[0]
@@ -266,6 +281,7 @@ def address(*, folder: Path, as_json: bool) -> None:
 
 for command in (
     wallet_history.history,
+    wallet_trust.trust,
     wallet_payments.join,
     wallet_payments.submit,
     wallet_payments.pay,

@@ -59,10 +59,33 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 
 
 class NotLoopback(Misconfigured):
-    """An address that other machines could reach."""
+    """An address that other machines could reach, and no TLS."""
 
     code = "not-loopback"
-    remedy = "listen on 127.0.0.1 or ::1: other addresses are refused until TLS exists"
+    remedy = (
+        "make a certificate (`farthing hub certificate`) and name it in tls_certificate_file and"
+        " tls_key_file, or listen on 127.0.0.1"
+    )
+
+
+class HalfTls(Misconfigured):
+    """A certificate without its key, or a key without its certificate."""
+
+    code = "half-tls"
+    remedy = "give both tls_certificate_file and tls_key_file, or neither"
+
+
+class ExposedKey(Misconfigured):
+    """A file with a private key that others on this machine may read or change."""
+
+    code = "exposed-key"
+
+    def __init__(self, place: Place, path: Path, mode: int) -> None:
+        super().__init__(
+            place,
+            f"{path} has mode {stat.S_IMODE(mode):04o}, so other users may use it",
+            remedy=f"run: chmod 600 {path}",
+        )
 
 
 class MissingFile(Misconfigured):
@@ -110,6 +133,8 @@ class HubConfig:
 
     listen_host: str
     listen_port: int
+    tls_certificate_file: Path | None
+    tls_key_file: Path | None
     rpc_url: str
     deployment_file: Path
     data_dir: Path
@@ -126,7 +151,15 @@ class HubConfig:
     confirmations: int
     rpc_timeout_seconds: int
     connections_max: int
+    guests_max: int
+    strangers_max: int
+    handshakes_per_second: int
+    handshakes_per_address: int
+    queued_mib_max: int
     channels_max: int
+    submissions_per_day: int
+    requests_per_day: int
+    keep_days: int
 
 
 _Read = Callable[[Place, Any, Path], Any]
@@ -154,12 +187,13 @@ def _host(place: Place, raw: Any, _: Path) -> str:
     if text == "localhost":
         return "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
     try:
-        address = ipaddress.ip_address(text)
+        return str(ipaddress.ip_address(text))
     except ValueError:
-        raise NotLoopback(place, f"{shown(text)} is not a loopback address") from None
-    if not address.is_loopback:
-        raise NotLoopback(place, f"{text} can be reached from other machines")
-    return str(address)
+        raise MalformedSetting(
+            place,
+            f"{shown(text)} is no address",
+            remedy="write 127.0.0.1, or with TLS 0.0.0.0 or ::, or one of this machine's addresses",
+        ) from None
 
 
 def _url(place: Place, raw: Any, _: Path) -> str:
@@ -232,6 +266,18 @@ def _password_file(place: Place, raw: Any, folder: Path) -> Path:
     return path
 
 
+def _file_or_none(place: Place, raw: Any, folder: Path) -> Path | None:
+    return None if raw == "" else _file(place, raw, folder)
+
+
+def _key_file(place: Place, raw: Any, folder: Path) -> Path | None:
+    path = _file_or_none(place, raw, folder)
+    mode = 0 if path is None else _mode(path)
+    if path is not None and os.name == "posix" and mode & _GROUP_OR_WORLD:
+        raise ExposedKey(place, path, mode)
+    return path
+
+
 def _files(place: Place, raw: Any, folder: Path) -> tuple[Path, ...]:
     if place.variable is not None and isinstance(raw, str):
         raw = raw.split(os.pathsep)
@@ -246,11 +292,15 @@ def _files(place: Place, raw: Any, folder: Path) -> tuple[Path, ...]:
 
 SETTINGS: Mapping[str, Setting] = {
     "listen_host": Setting(
-        read=_host, default="127.0.0.1", what="loopback address that wallets connect to"
+        read=_host, default="127.0.0.1", what="address that wallets connect to; TLS but on loopback"
     ),
     "listen_port": Setting(
         read=_whole(0, _PORT_MAX), default=7171, what="its port; 0 takes any that is free"
     ),
+    "tls_certificate_file": Setting(
+        read=_file_or_none, default="", what="PEM certificate that wallets see; empty: no TLS"
+    ),
+    "tls_key_file": Setting(read=_key_file, default="", what="its unencrypted PEM key, mode 600"),
     "rpc_url": Setting(read=_url, default=None, what="JSON-RPC endpoint of the chain"),
     "deployment_file": Setting(
         read=_file, default="deployment.json", what="record that `farthing deploy` wrote"
@@ -303,10 +353,48 @@ SETTINGS: Mapping[str, Setting] = {
         read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"
     ),
     "connections_max": Setting(
-        read=_whole(1, 100_000), default=1000, what="wallets connected at one time"
+        read=_whole(1, 100_000), default=1000, what="members' wallets connected at one time"
+    ),
+    "guests_max": Setting(
+        read=_whole(1, 100_000),
+        default=64,
+        what="connected wallets that are no members, such as before their registration",
+    ),
+    "strangers_max": Setting(
+        read=_whole(1, 100_000),
+        default=256,
+        what="connections that have not authenticated; beyond it the oldest ends",
+    ),
+    "handshakes_per_second": Setting(
+        read=_whole(1, 100_000),
+        default=200,
+        what="connections that may begin; ten seconds' worth at once",
+    ),
+    "handshakes_per_address": Setting(
+        read=_whole(0, 100_000),
+        default=100,
+        what="the same for each address (IPv6: each /64); 0 for no limit, as behind a proxy",
+    ),
+    "queued_mib_max": Setting(
+        read=_whole(4, 65_536),
+        default=256,
+        what="MiB of unsent and half-read bytes of all connections; the greatest ends beyond it",
     ),
     "channels_max": Setting(
         read=_whole(1, 1_000_000), default=10_000, what="open channels; bounds the hub's deposits"
+    ),
+    "submissions_per_day": Setting(
+        read=_whole(1, 10_000_000),
+        default=250_000,
+        what="submissions of one wallet that are decided; three a second",
+    ),
+    "requests_per_day": Setting(
+        read=_whole(1, 10_000_000), default=200, what="payments that one wallet may ask for"
+    ),
+    "keep_days": Setting(
+        read=_whole(7, 36_500),
+        default=400,
+        what="days after which outcomes of submissions and refused requests are forgotten",
     ),
 }
 """Every key that a file may hold, and the only ones."""
@@ -337,6 +425,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             raise MissingSetting(place, "it is missing", remedy=remedy)
         values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
     config = HubConfig(**values)
+    _check_tls(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
         raise SettingOutOfRange(
@@ -345,6 +434,17 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             remedy=f"write at most {most}, a quarter of challenge_blocks, or a longer window",
         )
     return config
+
+
+def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:
+    certificate, key = config.tls_certificate_file, config.tls_key_file
+    if (certificate is None) is not (key is None):
+        missing = "tls_key_file" if key is None else "tls_certificate_file"
+        raise HalfTls(places[missing], "it is missing, the other one is given")
+    if certificate is None and not ipaddress.ip_address(config.listen_host).is_loopback:
+        raise NotLoopback(
+            places["listen_host"], f"{config.listen_host} can be reached from other machines"
+        )
 
 
 def read_password(path: Path) -> str:

@@ -44,12 +44,19 @@ from ..channels.terms import Side
 from ..channels.voucher import Payment
 from .chain import OpenRow
 from .follower import Members
+from .forgetting import DailyAllowance
 from .requests import Requests
 from .rewards import Priced, Rewards, refused_outcome
 from .store import HubStore
 
 SUBMISSIONS_WAITING_MAX = 10_000
 """Submissions priced and not yet committed; a commit takes milliseconds."""
+
+SUBMISSIONS_OF_WALLET_MAX = 512
+"""The same of one wallet, which sends 64 without an answer."""
+
+SUBMISSIONS_PER_DAY = 250_000
+"""Submissions of one wallet that are decided and remembered in a day."""
 
 PROPOSALS_WAITING_MAX = 1000
 """Channels that wait to be opened; a transaction opens a hundred."""
@@ -77,6 +84,7 @@ class Offer:
     challenge_seconds: int
     challenge_blocks: int
     channels_max: int
+    submissions_per_day: int = SUBMISSIONS_PER_DAY
 
 
 class Engine:
@@ -99,6 +107,10 @@ class Engine:
         self._errors_heard: Counter[Wire] = Counter()
         self._of_signer: dict[Address, list[ChannelId]] = {}
         self._answering: set[tuple[Address, bytes]] = set()
+        self._answering_of: Counter[Address] = Counter()
+        self._allowance = DailyAllowance(offer.submissions_per_day, store.submissions_on)
+        self.hits: Counter[str] = Counter()
+        """How often each limit refused something, for the operator."""
         self._proposed: dict[Address, OpenRow] = {}
         self.closes: dict[ChannelId, SignedClose] = {}
         """Co-signed closes to submit, the newest of each channel."""
@@ -113,6 +125,16 @@ class Engine:
             self._of_signer.setdefault(channel.terms.signer_b, []).append(channel.id)
 
     # -- connections ------------------------------------------------------------------------
+
+    def is_connected(self, signer: Address) -> bool:
+        """Whether a signer has a connection now."""
+        return signer in self._wires
+
+    def is_member(self, signer: Address) -> bool:
+        """Whether a signer has a channel here or may have one: who is neither is a guest."""
+        if self._channels_of(signer):
+            return True
+        return self._members.is_active(signer, self._moment().head_timestamp)
 
     def on_connected(self, wire: Wire, signer: Address) -> None:
         """Speak for every channel of a signer on its newest connection."""
@@ -342,10 +364,15 @@ class Engine:
         if not remembered:
             self._say(wire, answer)
             return
+        self._allowance.use(signer)
         self._answering.add((signer, message.id))
+        self._answering_of[signer] += 1
 
         def speak() -> None:
             self._answering.discard((signer, message.id))
+            self._answering_of[signer] -= 1
+            if not self._answering_of[signer]:
+                del self._answering_of[signer]
             self._say(self._wires.get(signer, wire), answer)  # it may have reconnected
 
         self.driver.store((), then=speak)
@@ -360,7 +387,7 @@ class Engine:
         """
         moment = self._moment()
         channel = next(iter(self._channels_of(signer)), None)
-        problem = self._cannot_pay(channel, moment)
+        problem = self._too_many(signer, moment) or self._cannot_pay(channel, moment)
         if channel is None or problem is not None:
             return (problem or _NO_CHANNEL,), False
         try:
@@ -370,22 +397,38 @@ class Engine:
         account = channel.terms.account_b
         priced = self._rewards.price(account, message.id, records, moment)
         outcomes = _numbered(priced, channel.sent.promised.nonce + 1)
-        remember = HubStore.remember_outcomes(signer, message.id, outcomes)
+        remember = [
+            HubStore.remember_outcomes(signer, message.id, outcomes),
+            HubStore.date_submission(signer, message.id, moment.now),
+        ]
         if not priced.payments:
-            self.driver.store([remember])
+            self.driver.store(remember)
             return outcomes, True
         try:
-            self.driver.pay(channel.id, priced.payments, [*priced.statements, remember])
+            self.driver.pay(channel.id, priced.payments, [*priced.statements, *remember])
         except FarthingError as error:  # a broken invariant too, which has stopped the channel
             self._rewards.undo(account, priced)
             return (_outcome_of(error),), False
         return outcomes, True
 
+    def _too_many(self, signer: Address, moment: Moment) -> RecordOutcome | None:
+        if (
+            len(self._answering) >= SUBMISSIONS_WAITING_MAX
+            or self._answering_of[signer] >= SUBMISSIONS_OF_WALLET_MAX
+        ):
+            self.hits["hub-busy"] += 1
+            return refused_outcome("hub-busy", "the hub is busy", "submit it again later")
+        if not self._allowance.is_left(signer, moment.now):
+            self.hits["too-many-today"] += 1
+            most = f"{self._offer.submissions_per_day} submissions of this wallet"
+            text = f"{most} were decided today, and no more are in a day"
+            remedy = "submit it again tomorrow, with more readings in each submission"
+            return refused_outcome("too-many-today", text, remedy)
+        return None
+
     def _cannot_pay(self, channel: Channel | None, moment: Moment) -> RecordOutcome | None:
         if channel is None:
             return _NO_CHANNEL
-        if len(self._answering) >= SUBMISSIONS_WAITING_MAX:
-            return refused_outcome("hub-busy", "the hub is busy", "submit it again later")
         stale = stale_view(channel, moment)
         if stale is not None:  # who is a member now cannot be told
             return _outcome_of(stale)

@@ -18,18 +18,22 @@ from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
 from .chain import Web3Chain
 from .config import HubConfig
+from .descriptors import make_room
 from .desk import ChainDesk
 from .engine import Engine, Offer
 from .follower import Follower
+from .forgetting import forget_old
 from .home import DATABASE_NAME, owned
+from .limits import TAKEOVERS_MAX, DoorLimits
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
 from .rewards import Rewards
 from .sender import connect
-from .server import Server, open_listener
+from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
 from .store import HubStore
+from .tls import ServerTls, load_tls
 
 SUBMIT_POLL_SECONDS = 0.2
 """A wallet that asked for a close or a withdrawal waits for it."""
@@ -52,6 +56,7 @@ class Hub:
     settler: Settler
     watcher: Watcher
     server: Server
+    tls: ServerTls | None = None
     port: int = 0
     """The one it listens on, once it does."""
 
@@ -87,6 +92,10 @@ class Hub:
         trouble = self.follower.trouble
         return {
             "connections": self.server.connections,
+            "guests": self.server.door.guests,
+            "unauthenticated": self.server.door.strangers,
+            "queued_bytes": self.server.memory.total_bytes,
+            "limits_hit": self._limits_hit(),
             "channels": len(channels),
             "head_block": moment.head_block,
             "view_age_seconds": moment.view_age_seconds(),
@@ -100,6 +109,11 @@ class Hub:
             "settled_rows": sum(row["settled"] for row in settlements),
             "settled_channels": sum(row["channels"] for row in settlements),
         }
+
+    def _limits_hit(self) -> dict[str, int]:
+        """How often each limit was met since the start."""
+        hits = self.server.door.hits + self.engine.hits
+        return {code: hits[code] for code in sorted(hits)}
 
     def channel_rows(self) -> list[dict[str, Any]]:
         """One row a channel: parties, phase, totals and what is settled, in µ¢."""
@@ -126,6 +140,9 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
 
     What has been acknowledged is durable at any moment; leaving the block commits the rest.
     """
+    most = config.connections_max + config.guests_max + config.strangers_max
+    make_room(most + 2 * TAKEOVERS_MAX)
+    tls = _load_tls(config)
     password = read_password_file(config.password_file)
     signer = unlock(config.signer_keystore, password)
     account = unlock(config.account_keystore, password)
@@ -144,13 +161,13 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     )
     await desk.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
-        listener = await open_listener(config.listen_host, config.listen_port)
+        listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)
-        keys = _Keys(account=account.address, signer=signer)
+        keys = _Keys(account=account.address, signer=signer, tls=tls)
         hub = _put_together(config, deployment, keys, desk, store, Rewards(store, programmes))
         async with _running(hub, listener):
             yield hub
@@ -160,6 +177,30 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
 class _Keys:
     account: Address
     signer: Signer
+    tls: ServerTls | None
+
+
+def _load_tls(config: HubConfig) -> ServerTls | None:
+    certificate, key = config.tls_certificate_file, config.tls_key_file
+    if certificate is None or key is None:
+        return None
+    tls = load_tls(certificate, key)
+    log.info("wallets see the certificate %s", tls.fingerprint)
+    return tls
+
+
+def _entrance(config: HubConfig, tls: ServerTls | None) -> Entrance:
+    return Entrance(
+        limits=DoorLimits(
+            connections_max=config.connections_max,
+            guests_max=config.guests_max,
+            strangers_max=config.strangers_max,
+            handshakes_per_second=config.handshakes_per_second,
+            handshakes_per_address=config.handshakes_per_address,
+        ),
+        tls=tls,
+        queued_bytes_max=config.queued_mib_max * 2**20,
+    )
 
 
 def _put_together(
@@ -176,10 +217,11 @@ def _put_together(
         challenge_seconds=config.challenge_seconds,
         challenge_blocks=config.challenge_blocks,
         channels_max=config.channels_max,
+        submissions_per_day=config.submissions_per_day,
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
     driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
-    engine.attach(driver, Requests(store, driver, follower.moment))
+    engine.attach(driver, Requests(store, driver, follower.moment, per_day=config.requests_per_day))
     settler = Settler(
         driver,
         desk,
@@ -187,7 +229,7 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
-    domain, most = deployment.domain(), config.connections_max
+    entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,
         account=account,
@@ -199,7 +241,8 @@ def _put_together(
         opener=Opener(config, desk, follower, engine, account=account, signer=signer),
         settler=settler,
         watcher=Watcher(driver, desk, settler, follower),
-        server=Server(engine, driver, domain, keys.signer, connections_max=most),
+        server=Server(engine, driver, deployment.domain(), keys.signer, entrance),
+        tls=keys.tls,
     )
 
 
@@ -220,6 +263,8 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
             nursery.start_soon(hub.watcher.run)
             nursery.start_soon(hub.opener.run)
             nursery.start_soon(hub.submit_forever)
+            moment, keep_days = hub.follower.moment, hub.config.keep_days
+            nursery.start_soon(forget_old, hub.store, hub.driver, moment, keep_days)
             hub.port = listener.socket.getsockname()[1]
             await nursery.start(
                 lambda task_status: hub.server.serve(listener, task_status=task_status)

@@ -30,12 +30,15 @@ from ..channels.receipt import ReceiptType, make_receipt
 from ..channels.state import Channel, Moment
 from ..channels.units import check_amount
 from ..channels.voucher import Payment
+from .forgetting import DailyAllowance
 from .store import HubStore
 
 REQUESTS_OPEN_MAX = 1000
 """Requests that wait for the operator; more are refused until some are decided or expire."""
 REQUESTS_OF_CHANNEL_MAX = 16
 """Of one wallet, so that none can fill the operator's list for everybody."""
+REQUESTS_PER_DAY = 200
+"""Of one channel in a day, each a row of the database; counted since the hub's start."""
 REQUESTS_LISTED_MAX = 1000
 """Decided ones that an operator is shown, beside all open ones."""
 
@@ -47,10 +50,18 @@ _OPEN = RequestState.OPEN
 class Requests:
     """What wallets ask of the hub, and the hub of wallets."""
 
-    def __init__(self, store: HubStore, driver: Driver, moment: Callable[[], Moment]) -> None:
+    def __init__(
+        self,
+        store: HubStore,
+        driver: Driver,
+        moment: Callable[[], Moment],
+        *,
+        per_day: int = REQUESTS_PER_DAY,
+    ) -> None:
         self._store = store
         self._driver = driver
         self._moment = moment
+        self._allowance = DailyAllowance(per_day)
         stored = list(_load(store.ledger, "WHERE state='open'"))
         self._theirs = {ask.id: ask for ask in stored if not ask.ours}
         self._ours = {ask.id: ask for ask in stored if ask.ours}
@@ -114,6 +125,7 @@ class Requests:
             expires=message.expires,
             state=_OPEN,
         )
+        self._allowance.use(ask.channel)
         self._theirs[ask.id] = ask
         self._driver.store([_remember(ask)])
         return None
@@ -127,11 +139,16 @@ class Requests:
             check_purpose(message.purpose)
         except BadPurpose as error:
             return error.text
+        return self._too_many(message)
+
+    def _too_many(self, message: PaymentRequest) -> str | None:
         if len(self._theirs) >= REQUESTS_OPEN_MAX:
             return f"{REQUESTS_OPEN_MAX} requests wait for the operator already; try later"
         of_channel = sum(1 for ask in self._theirs.values() if ask.channel == message.channel)
         if of_channel >= REQUESTS_OF_CHANNEL_MAX:
             return f"{REQUESTS_OF_CHANNEL_MAX} requests of this wallet wait already; try later"
+        if not self._allowance.is_left(message.channel, self._moment().now):
+            return "this wallet has asked often enough today; try tomorrow"
         return None
 
     def pay(self, request: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The hub's listener: loopback only until TLS exists, bounded, one session a connection."""
+"""The hub's listener: TLS on all but loopback, bounded at the door, one session a connection."""
 
 from __future__ import annotations
 
@@ -6,17 +6,37 @@ import errno
 import ipaddress
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
 from ..channels.client.driver import Driver
+from ..channels.client.memory import Memory
+from ..channels.client.pace import Pace, TokenBucket
 from ..channels.client.session import run_session, say_error
-from ..channels.client.wire import ConnectionLost, Wire
+from ..channels.client.wire import HANDSHAKE_SECONDS_MAX, ConnectionLost, Wire
 from ..channels.eip712 import Domain
 from ..channels.errors import FarthingError, LocalError, PeerError
-from ..channels.ids import address_to_hex
+from ..channels.ids import Address, address_to_hex
 from ..channels.signing import Signer
 from .engine import Engine
+from .limits import Door, DoorLimits, Overtaken, TooManyHandshakes, Visit
+from .tls import ServerTls, SpeaksOtherwise, accept
+
+LAST_WORD_SECONDS_MAX = 1
+"""For an error that a peer is told as its connection ends; it fits a buffer that is empty."""
+
+LIMIT_CODES = frozenset(
+    {
+        *("too-many-connections", "too-many-guests", "too-many-errors", "too-many-reestablish"),
+        *("frame-too-long", "slow-reader", "memory-full"),
+    }
+)
+"""Ends of connections that the operator is shown a count of."""
+
+STRANGERS_LOGGED = 1
+"""Ends of strangers' connections that are logged, in a second: the disk is not theirs to fill."""
+STRANGERS_LOGGED_BURST = 100
 
 log = logging.getLogger("farthing.hub.server")
 
@@ -27,20 +47,12 @@ class CannotListen(LocalError):
     code = "cannot-listen"
 
 
-class TooManyConnections(PeerError):
-    """The hub serves as many connections as it is configured for."""
-
-    code = "too-many-connections"
-    remedy = "try again later"
-    retryable = True
-
-
-async def open_listener(host: str, port: int) -> trio.SocketListener:
-    """Bind a loopback address; raises `CannotListen`, which says what to change."""
-    if not ipaddress.ip_address(host).is_loopback:
+async def open_listener(host: str, port: int, tls: ServerTls | None = None) -> trio.SocketListener:
+    """Bind an address, which without TLS is a loopback one; raises `CannotListen`."""
+    if tls is None and not ipaddress.ip_address(host).is_loopback:
         raise CannotListen(
-            f"{host} can be reached from other machines",
-            remedy="listen on 127.0.0.1 until the wire has TLS",
+            f"{host} can be reached from other machines and there is no TLS",
+            remedy="listen on 127.0.0.1, or give the hub a certificate",
         )
     try:
         (listener,) = await trio.open_tcp_listeners(port, host=host)
@@ -56,24 +68,34 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     return listener
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """How a server lets peers in: its limits, its TLS if it has any, its memory for all of them."""
+
+    limits: DoorLimits
+    tls: ServerTls | None
+    queued_bytes_max: int
+
+
 class Server:
-    """Accepts wallets: handshake, then a session, until either side ends it."""
+    """Accepts wallets: TLS, handshake, then a session, until either side ends it."""
 
     def __init__(
-        self,
-        engine: Engine,
-        driver: Driver,
-        domain: Domain,
-        signer: Signer,
-        *,
-        connections_max: int,
+        self, engine: Engine, driver: Driver, domain: Domain, signer: Signer, entrance: Entrance
     ) -> None:
         self._engine = engine
         self._driver = driver
         self._domain = domain
         self._signer = signer
-        self._connections_max = connections_max
-        self.connections = 0
+        self._tls = entrance.tls
+        self.memory = Memory(entrance.queued_bytes_max)
+        self._lines = TokenBucket(STRANGERS_LOGGED, STRANGERS_LOGGED_BURST, trio.current_time())
+        self.door = Door(entrance.limits, engine.is_member, engine.is_connected)
+
+    @property
+    def connections(self) -> int:
+        """Connections that have authenticated."""
+        return self.door.members + self.door.guests
 
     async def serve(
         self,
@@ -86,32 +108,83 @@ class Server:
         await trio.serve_listeners(handler, [listener], task_status=task_status)  # type: ignore[arg-type]
 
     async def _one(self, stream: trio.SocketStream) -> None:
-        wire = Wire(stream)
-        self.connections += 1
         try:
-            if self.connections > self._connections_max:
-                await say_error(wire, TooManyConnections(f"{self._connections_max} are connected"))
-                return
-            await self._session(wire)
+            host = stream.socket.getpeername()[0]
+        except OSError:  # it has hung up already
+            await trio.aclose_forcefully(stream)
+            return
+        try:
+            visit = self.door.arrive(host)
+        except TooManyHandshakes as error:  # no line of log for each: they may come in thousands
+            self.door.hits[error.code] += 1
+            await self._turn_away(stream, error)
+            return
+        wire: Wire | None = None
+        try:
+            wire = await self._greeted(stream, visit)
+            self._engine.on_connected(wire, _proven(visit))
+            pace = Pace(self.door.hits, self.door.points(visit))
+            await run_session(wire, self._driver, self._engine, pace)
         except FarthingError as error:
-            who = "a stranger" if wire.peer is None else address_to_hex(wire.peer)
-            log.info("connection with %s ended: %s", who, error)
+            if error.code in LIMIT_CODES:
+                self.door.hits[error.code] += 1
+            self._log_end(visit, error)
         finally:
-            self.connections -= 1
-            await wire.finish()
+            if wire is not None and visit.signer is not None:
+                self._engine.on_disconnected(wire, visit.signer)
+            self.door.leave(visit)
+            await trio.aclose_forcefully(stream)
 
-    async def _session(self, wire: Wire) -> None:
+    def _log_end(self, visit: Visit, error: FarthingError) -> None:
+        if visit.signer is not None:
+            log.info("connection with %s ended: %s", address_to_hex(visit.signer), error)
+        elif self._lines.take(trio.current_time()):
+            log.info("connection with a stranger ended: %s", error)
+
+    async def _turn_away(self, stream: trio.SocketStream, error: PeerError) -> None:
+        """Say why, unless the peer would take it for TLS, and close."""
+        if self._tls is None:
+            await _last_word(Wire(stream), error)
+        await trio.aclose_forcefully(stream)
+
+    async def _greeted(self, stream: trio.SocketStream, visit: Visit) -> Wire:
+        """Greet a stranger within the time and the place that it has; raises a `PeerError`."""
+        with visit.scope:
+            wire = await self._secured(stream)
+            try:
+                await wire.accept(
+                    self._domain, self._signer, lambda signer: self.door.admit(visit, signer)
+                )
+            except PeerError as error:
+                if not isinstance(error, ConnectionLost):
+                    await _last_word(wire, error)
+                raise
+            else:
+                return wire
+            finally:
+                if visit.signer is None:
+                    await wire.finish()
+        if visit.overtaken:
+            raise Overtaken("its place was needed before it had authenticated")
+        raise ConnectionLost(f"the peer did not authenticate within {HANDSHAKE_SECONDS_MAX} s")
+
+    async def _secured(self, stream: trio.SocketStream) -> Wire:
         try:
-            await wire.accept(self._domain, self._signer)
-        except PeerError as error:
-            if not isinstance(error, ConnectionLost):
-                await say_error(wire, error)
+            secured, certificate = await accept(stream, self._tls)
+        except SpeaksOtherwise as error:
+            await _last_word(Wire(stream), error)
             raise
-        signer = wire.peer
-        if signer is None:
-            raise RuntimeError("the handshake ended without a peer")
-        try:
-            self._engine.on_connected(wire, signer)
-            await run_session(wire, self._driver, self._engine)
-        finally:
-            self._engine.on_disconnected(wire, signer)
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke ({error})") from None
+        return Wire(secured, certificate=certificate, memory=self.memory)
+
+
+def _proven(visit: Visit) -> Address:
+    if visit.signer is None:
+        raise RuntimeError("the handshake ended without a peer")
+    return visit.signer
+
+
+async def _last_word(wire: Wire, error: FarthingError) -> None:
+    with trio.move_on_after(LAST_WORD_SECONDS_MAX):
+        await say_error(wire, error)

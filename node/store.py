@@ -7,6 +7,7 @@ Rule: a number that a peer or a contract chose is stored as text, since SQLite's
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from decimal import Decimal
@@ -19,6 +20,8 @@ from ..channels.errors import LocalError
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
+
+DAY_SECONDS: Final = 86_400
 
 HUB_SCHEMA: Final = """
 CREATE TABLE submission (
@@ -46,6 +49,12 @@ CREATE TABLE request (
 CREATE INDEX request_state ON request (state);
 """
 
+LATER_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS submission_day (day INTEGER NOT NULL, signer BLOB NOT NULL,"
+    " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID"
+)
+"""When each submission was decided, in days since 1970; databases of 0.1 before it lack it."""
+
 
 class OtherHubsDatabase(LocalError):
     """The database was written under another deployment or with other keys."""
@@ -67,6 +76,15 @@ class HubStore:
         """Open or create the database; raises `LedgerUnusable`."""
         self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
+        self.ledger.commit((), (), [(LATER_SCHEMA, ())])
+        self._date_all(int(time.time()) // DAY_SECONDS)
+
+    def _date_all(self, day: int) -> None:
+        """Date what an earlier version decided without a date; it is kept from today on."""
+        if not self.ledger.query("SELECT 1 FROM setting WHERE key='dated'"):
+            sql = "INSERT OR IGNORE INTO submission_day SELECT ?, signer, id FROM submission"
+            done = "INSERT INTO setting VALUES ('dated', '1')"
+            self.ledger.commit((), (), [(sql, (day,)), (done, ())])
 
     def pin(self, deployment: Deployment, account: Address, signer: Address) -> None:
         """Tie the database to one deployment and one pair of keys; raises `OtherHubsDatabase`.
@@ -102,6 +120,47 @@ class HubStore:
         """Remember an answer, so that a resubmission gets the same one and no second payment."""
         text = json.dumps([asdict(outcome) for outcome in outcomes])
         return "INSERT INTO submission VALUES (?, ?, ?)", (signer, submission, text)
+
+    @staticmethod
+    def date_submission(signer: Address, submission: bytes, now: int) -> Statement:
+        """Note when a submission was decided, so that it can be forgotten."""
+        day = now // DAY_SECONDS
+        return "INSERT OR IGNORE INTO submission_day VALUES (?, ?, ?)", (day, signer, submission)
+
+    def submissions_on(self, signer: bytes, day: int) -> int:
+        """How many submissions of a wallet were decided on a day since 1970."""
+        ((count,),) = self.ledger.query(
+            "SELECT count(*) FROM submission_day WHERE day=? AND signer=?", (day, signer)
+        )
+        return int(count)
+
+    def forget(self, before: int, *, rows: int) -> list[Statement]:
+        """What forgets the oldest outcomes and unpaid requests of before a time; [] if none is.
+
+        A request is as old as its expiry.
+        """
+        day = before // DAY_SECONDS
+        old = self.ledger.query(
+            "SELECT day, signer, id FROM submission_day WHERE day < ? ORDER BY day LIMIT ?",
+            (day, rows),
+        )
+        statements: list[Statement] = []
+        for its_day, signer, submission in old:
+            where = (signer, submission)
+            statements += [
+                ("DELETE FROM submission WHERE signer=? AND id=?", where),
+                (
+                    "DELETE FROM submission_day WHERE day=? AND signer=? AND id=?",
+                    (its_day, *where),
+                ),
+            ]
+        requests = self.ledger.query(
+            "SELECT ours, id FROM request WHERE state IN ('refused', 'expired')"
+            " AND CAST(expires AS INTEGER) < ? LIMIT ?",
+            (before, rows),
+        )
+        statements += [("DELETE FROM request WHERE ours=? AND id=?", row) for row in requests]
+        return statements
 
     def rewarded(self, account: Address, programme: str, quantity: str) -> list[Decimal]:
         """When an account's rewarded readings of a programme's quantity were taken, ascending."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from farthing.channels.client.folder import HubAddress, Settings, create_folder
+from farthing.channels.client.tls import Trust
 from farthing.channels.client.wallet import Wallet, open_wallet
 from farthing.channels.ids import Address
 from farthing.channels.state import ChainView
@@ -55,7 +56,7 @@ class Device:
         return await trio.to_thread.run_sync(lambda: chain.view(channel.id, chain.head()))
 
 
-async def make_device(city: City, hub: Hub, path: Path) -> Device:
+async def make_device(city: City, hub: Hub, path: Path, trust: Trust | None = None) -> Device:
     """A folder with a new key, registered as a device."""
 
     def make() -> Address:
@@ -66,6 +67,7 @@ async def make_device(city: City, hub: Hub, path: Path) -> Device:
                 rpc_url=city.rpc_url,
                 account=account,
                 deployment=city.deployment,
+                trust=trust,
             )
 
         account = create_folder(path, PASSWORD, settings).settings().account

@@ -37,6 +37,7 @@ from .follower import Follower
 from .ledger import LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import run_session
+from .tls import dial
 from .wire import Refused, Wire
 
 CONNECT_SECONDS_MAX: Final = 10
@@ -191,7 +192,7 @@ class Connection:
 
     async def _once(self) -> None:
         self._was_good = self._replaced = False
-        wire = Wire(await self._dial())
+        wire = await self._dial()
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
@@ -208,11 +209,12 @@ class Connection:
     def _hub_signer(self) -> Address:
         return self._settings.hub_signer
 
-    async def _dial(self) -> trio.SocketStream:
+    async def _dial(self) -> Wire:
         hub = self._settings.hub
         try:
             with trio.fail_after(CONNECT_SECONDS_MAX):
-                return await trio.open_tcp_stream(hub.host, hub.port)
+                dialled = await dial(hub.host, hub.port, self._settings.trust)
+                return Wire(dialled.stream, certificate=dialled.certificate)
         except (OSError, trio.TooSlowError) as error:
             cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
             raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None

@@ -52,7 +52,6 @@ from ..events import (
 )
 from ..ids import ChannelId, address_to_hex
 from ..messages import Error, Message, Update
-from ..packed import PAYMENTS_MAX, UPDATE_PAYMENT_BYTES_MAX, payment_bytes
 from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_voucher
 from ..state import Channel, CloseTerms, Moment, WithdrawalTerms
 from ..transition import step
@@ -60,6 +59,7 @@ from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
 from .application import Application
 from .continuity import Continuity
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
+from .resending import Resending
 from .wire import Wire
 
 
@@ -124,6 +124,7 @@ class Driver:
         self._moment = moment
         self._application = application
         self._wires: dict[ChannelId, Wire] = {}
+        self._resending = Resending(ledger, self._send_slice)
         self._batch = _Batch()
         self._committing: _Batch | None = None
         self._one_commit = trio.Lock()
@@ -165,6 +166,7 @@ class Driver:
         if wire.peer != state.terms.signer(state.side.other):
             who = "nobody" if wire.peer is None else address_to_hex(wire.peer)
             raise StrangerOnWire(f"the connection is with {who}, not with the channel's peer")
+        self._resending.stop(channel)
         if self._wires.pop(channel, None) is not None:
             self.feed(channel, Unlinked())
         self._wires[channel] = wire
@@ -178,6 +180,7 @@ class Driver:
         """Forget a connection that ended."""
         for channel in [c for c, w in self._wires.items() if w is wire]:
             del self._wires[channel]
+            self._resending.stop(channel)
             self.feed(channel, Unlinked())
 
     def linked(self, channel: ChannelId, wire: Wire) -> bool:
@@ -415,7 +418,7 @@ class Driver:
     def _carry_out(self, channel: Channel, effect: Effect, wire: Wire | None) -> None:
         match effect:
             case Send(message=message):
-                self._send(channel.id, message, wire)
+                self._send_new(channel.id, message, wire)
             case SendStored(first_nonce=first_nonce):
                 self._send_stored(channel, first_nonce, wire)
             case SubmitClose(close=close):
@@ -434,6 +437,16 @@ class Driver:
                 self._disconnect(channel.id, reason, wire)
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+
+    def _send_new(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
+        """Send, but for payments that go with the last slice of what is being sent again."""
+        if not isinstance(message, Update) or not self._resending.takes(channel, message):
+            self._send(channel, message, wire)
+
+    def _send_stored(self, channel: Channel, first_nonce: int, wire: Wire | None) -> None:
+        """Begin to send what is stored; see `Resending`."""
+        if wire is not None and self.linked(channel.id, wire):
+            self._resending.start(channel.id, wire, first_nonce, channel.sent.total.nonce)
 
     def _send(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
         """Send on the connection that the message was meant for, if it still speaks.
@@ -457,36 +470,16 @@ class Driver:
             self.unlink(wire)
             wire.close_soon()
 
-    def _send_stored(self, channel: Channel, first_nonce: int, wire: Wire | None) -> None:
-        """Send stored payments in updates that fit a frame, each under a signature of its own.
+    def _send_slice(self, channel_id: ChannelId, payments: list[StoredPayment], wire: Wire) -> None:
+        """Send stored payments under a signature of their own.
 
         Signing an older total again promises nothing new: a later voucher covers it.
         """
-        if wire is None or not self.linked(channel.id, wire):
-            return
-        newest = channel.sent.voucher
-        chunk: list[StoredPayment] = []
-        size = 0
-        for stored in self._ledger.payments(channel.id, SENT, first_nonce=first_nonce):
-            if newest is None or stored.total.nonce > newest.total.nonce:
-                break  # paid later in the same batch, whose own effect sends it
-            bytes_needed = payment_bytes(stored.payment)
-            if chunk and (
-                size + bytes_needed > UPDATE_PAYMENT_BYTES_MAX or len(chunk) == PAYMENTS_MAX
-            ):
-                self._send(channel.id, self._update_of(channel, chunk), wire)
-                if not self.linked(channel.id, wire):
-                    return  # it does not read; the rest is sent when it is back for it
-                chunk, size = [], 0
-            chunk.append(stored)
-            size += bytes_needed
-        if chunk:
-            self._send(channel.id, self._update_of(channel, chunk), wire)
-
-    def _update_of(self, channel: Channel, chunk: list[StoredPayment]) -> Update:
-        return Update(
-            channel=channel.id,
-            first_nonce=chunk[0].total.nonce,
-            signature=self._sign(channel, chunk[-1].total).signature,
-            payments=tuple(stored.payment for stored in chunk),
+        signature = self._sign(self.get(channel_id), payments[-1].total).signature
+        update = Update(
+            channel=channel_id,
+            first_nonce=payments[0].total.nonce,
+            signature=signature,
+            payments=tuple(stored.payment for stored in payments),
         )
+        self._send(channel_id, update, wire)

@@ -11,6 +11,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,12 +29,14 @@ from ..terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from . import keystore
+from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
 """A settings file is about 2 KB; a longer one is another file."""
 CONFIRMATIONS_MAX: Final = 1000
 PORT_MAX: Final = 65_535
+HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
 
 
@@ -62,10 +65,10 @@ class MalformedSettings(LocalError):
 
 
 class NotLoopback(LocalError):
-    """A hub on another machine, which needs TLS."""
+    """A hub on another machine and nothing to know it by: the connection would not be private."""
 
     code = "not-loopback"
-    remedy = "use a hub on this machine (127.0.0.1): others are refused until TLS exists"
+    remedy = "name its certificate (--hub-certificate sha256:…) or a CA (--hub-ca system) for TLS"
 
 
 class WalletInUse(LocalError):
@@ -84,17 +87,25 @@ class WalletInUse(LocalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAddress:
-    """Where the hub listens: a loopback host and a port."""
+    """Where the hub listens: an address or a host name, and a port."""
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that nobody can listen on the way."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name, of which a resolver may say anything
+            return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_hub_address(text: str) -> HubAddress:
-    """Read HOST:PORT; raises `MalformedSettings`, `NotLoopback`."""
+    """Read HOST:PORT; raises `MalformedSettings`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
@@ -103,13 +114,18 @@ def parse_hub_address(text: str) -> HubAddress:
         raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
     if host == "localhost":
         host = "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise NotLoopback(f"the hub's host {host[:80]} is not a loopback address")
+    if not (_is_address(host) or HOST_NAME.fullmatch(host)):
+        remedy = "write HOST:PORT, such as hub.city.example:7171"
+        raise MalformedSettings("hub", f"names the host {host[:80]!r}", remedy=remedy)
     return HubAddress(host=host, port=int(port))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +156,18 @@ class Policy:
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
 
+def check_private(hub: HubAddress, trust: Trust | None) -> None:
+    """Refuse to speak plainly with another machine; raises `NotLoopback`."""
+    if trust is None and not hub.is_loopback:
+        raise NotLoopback(f"the hub's host {hub.host[:80]} is not a loopback address")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `farthing wallet init` was told, all of it checked; see wallet.json."""
+    """What `farthing wallet init` was told, all of it checked; see wallet.json.
+
+    Without `trust` the connection is plain, which is for loopback addresses only (`NotLoopback`).
+    """
 
     hub: HubAddress
     hub_signer: Address
@@ -150,6 +175,10 @@ class Settings:
     account: Address
     deployment: Deployment
     policy: Policy = field(default_factory=Policy)
+    trust: Trust | None = None
+
+    def __post_init__(self) -> None:
+        check_private(self.hub, self.trust)
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
@@ -157,6 +186,7 @@ class Settings:
             "version": SETTINGS_VERSION,
             "hub": str(self.hub),
             "hub_signer": address_to_hex(self.hub_signer),
+            **_trust_record(self.trust),
             "rpc": self.rpc_url,
             "account": address_to_hex(self.account),
             "policy": asdict(self.policy),
@@ -175,6 +205,7 @@ class Settings:
             remedy = "restore wallet.json from a backup, or make a new wallet"
             raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
         known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        known |= {"hub_certificates", "hub_ca"}  # written only where the hub has TLS
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
         return cls(
@@ -184,7 +215,28 @@ class Settings:
             account=address_from_hex(_text(record, "account")),
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
+            trust=_trust(record),
         )
+
+
+def _trust_record(trust: Trust | None) -> dict[str, Any]:
+    if trust is None:
+        return {}
+    if trust.ca:
+        return {"hub_ca": trust.ca}
+    return {"hub_certificates": [fingerprint(pin) for pin in trust.pins]}
+
+
+def _trust(record: dict[str, Any]) -> Trust | None:
+    if not record.keys() & {"hub_certificates", "hub_ca"}:
+        return None
+    pins = record.get("hub_certificates", [])
+    ca = record.get("hub_ca", "")
+    if not isinstance(ca, str) or not isinstance(pins, list):
+        raise MalformedSettings("hub_certificates", "is no list of hashes", remedy="write one")
+    if not all(isinstance(pin, str) for pin in pins):
+        raise MalformedSettings("hub_certificates", "holds no hashes", remedy="write sha256:…")
+    return Trust(pins=tuple(parse_fingerprint(pin) for pin in pins), ca=ca)
 
 
 def _text(record: dict[str, Any], key: str) -> str:

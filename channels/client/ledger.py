@@ -27,6 +27,8 @@ BUSY_TIMEOUT_SECONDS = 5
 """Only another process that should not be there can hold the database; say so soon."""
 
 SENT, RECEIVED = 0, 1
+NONCE_MAX = 2**63 - 1
+"""The greatest integer that SQLite holds; a lane of a payment a microsecond lasts 292,000 years."""
 
 _SCHEMA = """
 CREATE TABLE channel (id BLOB PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
@@ -152,13 +154,19 @@ class Ledger:
         return tuple(stored.total for stored in rows)
 
     def payments(
-        self, channel: ChannelId, direction: int, *, first_nonce: int = 1
+        self,
+        channel: ChannelId,
+        direction: int,
+        *,
+        first_nonce: int = 1,
+        last_nonce: int = NONCE_MAX,
     ) -> Iterator[StoredPayment]:
         """Payments of a lane from a nonce on, in order."""
         rows = self._rows(
             "SELECT nonce, amount_ucent, type, receipt, salt, transferred_ucent, history"
-            " FROM payment WHERE channel=? AND direction=? AND nonce>=? ORDER BY nonce",
-            (channel, direction, first_nonce),
+            " FROM payment WHERE channel=? AND direction=? AND nonce BETWEEN ? AND ?"
+            " ORDER BY nonce",
+            (channel, direction, first_nonce, last_nonce),
         )
         for nonce, amount, kind, cbor, salt, transferred, history in rows:
             yield StoredPayment(

@@ -11,6 +11,7 @@ from ..events import ChannelMessage, Received
 from ..ids import ChannelId
 from ..messages import Error, Message, Ping, Pong
 from .driver import Driver
+from .pace import Pace
 from .wire import ConnectionLost, Wire
 
 PING_SECONDS = 20
@@ -28,17 +29,26 @@ class Handler(Protocol):
         """Handle a message for a channel that this connection does not speak for (yet)."""
 
 
-async def run_session(wire: Wire, driver: Driver, handler: Handler) -> None:
+async def run_session(
+    wire: Wire, driver: Driver, handler: Handler, pace: Pace | None = None
+) -> None:
     """Serve a connection until it ends; raises the error that ended it, this connection alone."""
     heard = _Silence()
+    pace = pace or Pace()
+    counted_bytes = 0
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.write_forever)
             nursery.start_soon(_heartbeat, wire, heard)
             while True:
                 messages = await wire.receive()
-                heard.last = trio.current_time()
-                _dispatch(wire, driver, handler, messages)
+                for part, points in pace.slices(messages):
+                    if part[0] is not messages[0]:
+                        await trio.lowlevel.checkpoint()  # others have a turn between the slices
+                    await pace.spend(points, wire.read_bytes - counted_bytes)
+                    counted_bytes = wire.read_bytes
+                    heard.last = trio.current_time()
+                    _dispatch(wire, driver, handler, part)
     except* FarthingError as group:
         raise await _last_word(wire, group) from None
     finally:

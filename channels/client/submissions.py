@@ -42,6 +42,7 @@ TEMPORARY_CODES: Final = frozenset(
         "stale-view",
         "too-many-unacknowledged",
         "hub-busy",
+        "too-many-today",
         "no-channel",
         "not-a-member",
     }

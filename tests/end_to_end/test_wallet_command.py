@@ -18,13 +18,16 @@ import trio
 from click.testing import CliRunner
 
 from farthing.channels.client.control import call_control, serve_control
+from farthing.channels.client.folder import Folder
 from farthing.channels.client.service import Service
+from farthing.channels.client.tls import certificate_hash, fingerprint, read_certificate
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.errors import LocalError
 from farthing.channels.ids import address_to_hex
 from farthing.channels.messages import SubmitReadings
 from farthing.cli.main import main
 from farthing.cli.wallet import wallet as command
+from farthing.node.certificate import make_certificate
 
 from .small_city import (
     ALICE,
@@ -336,8 +339,67 @@ def test_init_refuses_a_hub_on_another_machine(tmp_path: Path) -> None:
     arguments[arguments.index("127.0.0.1:1")] = "192.0.2.7:7171"
     ran = run_now(*arguments)
     assert ran.code == 1
-    assert "until TLS exists" in ran.error
+    assert "--hub-certificate" in ran.error
     assert not (tmp_path / "alice").exists()
+
+
+PIN, OTHER_PIN = "sha256:" + "5a" * 32, "sha256:" + "A5" * 32
+
+
+def test_init_takes_a_hub_on_another_machine_that_is_known(tmp_path: Path) -> None:
+    certificate, _ = make_certificate(tmp_path, "hub.example")
+    its_hash = fingerprint(certificate_hash(read_certificate(certificate)))
+    for number, (options, known) in enumerate(
+        (
+            (["--hub-certificate", PIN], {"hub_certificates": [PIN]}),
+            (["--hub-ca", "system"], {"hub_ca": "system"}),
+            (["--hub-ca", str(certificate)], {"hub_ca": str(certificate)}),
+            (
+                ["--hub-certificate", str(certificate)],
+                {"hub_certificates": [its_hash]},
+            ),
+        )
+    ):
+        folder = tmp_path / f"alice{number}"
+        arguments = init_arguments(folder, tmp_path / "deployment.json", *options)
+        arguments[arguments.index("127.0.0.1:1")] = "hub.example:7171"
+        assert run_now(*arguments).code == 0
+        settings = json.loads((folder / "wallet.json").read_text())
+        assert {key: settings[key] for key in settings if key.startswith("hub_c")} == known
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--hub-certificate", "sha256:00"], "no hash of a certificate"),
+        (["--hub-certificate", "none.pem"], "none.pem cannot be read"),
+        (["--hub-ca", "none.pem"], "none.pem cannot be used"),
+        (["--hub-ca", "system", "--hub-certificate", PIN], "either"),
+        (["--hub-certificate", PIN] * 3, "3 pins"),
+    ],
+)
+def test_init_refuses_what_no_hub_can_be_known_by(
+    tmp_path: Path, options: list[str], said: str
+) -> None:
+    ran = run_now(*init_arguments(tmp_path / "alice", tmp_path / "deployment.json", *options))
+    assert ran.code == 1
+    assert said in ran.error
+    assert not (tmp_path / "alice").exists()
+
+
+def test_a_wallet_is_told_of_a_new_certificate_beside_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "alice"
+    assert run_now(*init_arguments(folder, tmp_path / "deployment.json")).code == 0
+    trust = ["trust", "--folder", str(folder), "--json"]
+    assert run_now(*trust).record == {"hub_certificates": [], "hub_ca": None}
+    both = {"hub_certificates": [PIN, OTHER_PIN.lower()], "hub_ca": None}
+    given = ["--hub-certificate", PIN, "--hub-certificate", OTHER_PIN]
+    assert run_now(*trust, *given).record == both
+    assert run_now(*trust).record == both
+    with Folder(path=folder).locked():
+        ran = run_now(*trust, "--hub-ca", "system")
+        assert (ran.code, ran.record["error"]["code"]) == (1, "wallet-in-use")
+    assert run_now(*trust, "--hub-ca", "system").record["hub_ca"] == "system"
 
 
 @contextmanager

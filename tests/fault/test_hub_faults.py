@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from farthing.channels.client.ledger import SENT, Ledger, LedgerUnusable
+from farthing.channels.client.wire import Refused, Wire
 from farthing.channels.errors import ChainError
 from farthing.channels.ids import Address, address_from_hex
 from farthing.channels.messages import PaymentRequest
@@ -32,6 +33,7 @@ from ..hub_world import (
     TinyWallet,
     farthing,
     hub_folder,
+    new_signer,
     running_hub,
     submit_message,
     tiny_wallet,
@@ -291,11 +293,13 @@ async def test_a_hub_with_all_its_connections_taken_says_so(hub_city: City, tmp_
         alice.connected(hub),
     ):
         await alice.join()
-        async with await trio.open_tcp_stream("127.0.0.1", hub.port) as second:
-            data = b""
-            async for part in second:
-                data += part
-        assert b"too-many-connections" in data
+        bob = new_signer()
+        await trio.to_thread.run_sync(hub_city.register, bob.address)
+        await hub.follower.catch_up()
+        wire = Wire(await trio.open_tcp_stream("127.0.0.1", hub.port))
+        with pytest.raises(Refused, match="1 are connected"):
+            await wire.dial(hub_city.deployment.domain(), bob, hub.signer.address)
+        await wire.finish()
         assert (await alice.submit("1")).outcomes[0].nonce == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
     assert config == HubConfig(
         listen_host="127.0.0.1",
         listen_port=7171,
+        tls_certificate_file=None,
+        tls_key_file=None,
         rpc_url="http://127.0.0.1:8545",
         deployment_file=folder / "deployment.json",
         data_dir=folder / "hub-data",
@@ -64,7 +67,15 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         confirmations=0,
         rpc_timeout_seconds=10,
         connections_max=1000,
+        guests_max=64,
+        strangers_max=256,
+        handshakes_per_second=200,
+        handshakes_per_address=100,
+        queued_mib_max=256,
         channels_max=10_000,
+        submissions_per_day=250_000,
+        requests_per_day=200,
+        keep_days=400,
     )
 
 
@@ -120,11 +131,39 @@ def test_loopback_addresses_are_taken(folder: Path, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["0.0.0.0", "::", "192.168.0.7", "hub.city.example", "127.1", "::ffff:10.0.0.1"],  # noqa: S104 - refused
+    ["0.0.0.0", "::", "192.168.0.7", "::ffff:10.0.0.1"],  # noqa: S104 - refused
 )
-def test_other_addresses_are_refused_until_tls_exists(folder: Path, host: str) -> None:
-    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*until TLS exists"):
+def test_other_addresses_are_refused_without_tls(folder: Path, host: str) -> None:
+    text = f'listen_host = "{host}"\n{TEXT}'
+    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*tls_certificate_file"):
+        load(write(folder, text), {})
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).touch(mode=0o600)
+    tls = 'tls_certificate_file = "certificate.pem"\ntls_key_file = "key.pem"\n'
+    config = load(write(folder, tls + text), {})
+    assert ipaddress.ip_address(config.listen_host) == ipaddress.ip_address(host)
+    assert config.tls_key_file == folder / "key.pem"
+
+
+@pytest.mark.parametrize("host", ["hub.city.example", "127.1", ""])
+def test_a_host_to_listen_on_is_an_address(folder: Path, host: str) -> None:
+    with pytest.raises(settings.Misconfigured, match=r"line 1"):
         load(write(folder, f'listen_host = "{host}"\n{TEXT}'), {})
+
+
+@pytest.mark.parametrize("key", ["tls_certificate_file", "tls_key_file"])
+def test_a_certificate_and_its_key_are_given_together(folder: Path, key: str) -> None:
+    (folder / "half.pem").touch(mode=0o600)
+    with pytest.raises(hub_config.HalfTls, match="both"):
+        load(write(folder, f'{key} = "half.pem"\n{TEXT}'), {})
+
+
+def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).touch(mode=0o644)
+    tls = 'tls_certificate_file = "certificate.pem"\ntls_key_file = "key.pem"\n'
+    with pytest.raises(hub_config.ExposedKey, match=r"0644.*chmod 600"):
+        load(write(folder, tls + TEXT), {})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from trio.testing import memory_stream_pair
 
 from farthing.channels.client.driver import ChannelKnown, Driver, StrangerOnWire, UnknownChannel
 from farthing.channels.client.ledger import RECEIVED, SENT, Ledger
+from farthing.channels.client.resending import SLICE_PAYMENTS
 from farthing.channels.client.wire import QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX, SlowReader, Wire
 from farthing.channels.codecs import decode_message, encode_message
 from farthing.channels.errors import InvariantBroken
@@ -486,14 +487,13 @@ async def test_a_lane_adopted_from_the_peer_has_nothing_of_before_to_resend(alic
     assert new.first_nonce == 2
 
 
-async def test_resending_a_long_lane_ends_when_the_peer_does_not_read(
+async def test_a_long_lane_is_sent_again_only_as_fast_as_the_peer_reads(
     alice: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice.hold()
     live(alice)
-    alice.driver.pay(CHANNEL, bulky(4096), ())  # two updates
+    alice.driver.pay(CHANNEL, bulky(SLICE_PAYMENTS + 1), ())
     await alice.driver.wait_durable()
-    monkeypatch.setattr("farthing.channels.client.wire.QUEUE_BYTES_MAX", 500_000)
     signed: list[int] = []
     sign = Driver._sign
 
@@ -504,8 +504,82 @@ async def test_resending_a_long_lane_ends_when_the_peer_does_not_read(
     monkeypatch.setattr(Driver, "_sign", count)
     wire = live(alice)
     await alice.driver.wait_durable()
-    assert [type(message) for message in queued(wire)] == [Reestablish]
-    assert len(signed) == 1  # it found no room, and the second was never made
+    greeting, first = queued(wire)
+    assert isinstance(greeting, Reestablish)
+    assert isinstance(first, Update)
+    assert (first.first_nonce, len(first.payments)) == (1, SLICE_PAYMENTS)
+    assert signed == [SLICE_PAYMENTS]  # the second is not read, signed or queued yet
+    alice.pay(6)  # new, and waits for its turn
+    await alice.driver.wait_durable()
+    assert queued(wire) == []
+    assert wire.refill is not None
+    wire.refill()  # as when the first has been written
+    (second,) = queued(wire)
+    assert isinstance(second, Update)
+    assert (second.first_nonce, len(second.payments)) == (SLICE_PAYMENTS + 1, 2)
+    alice.pay(7)
+    await alice.driver.wait_durable()
+    (third,) = queued(wire)
+    assert isinstance(third, Update)
+    assert third.first_nonce == SLICE_PAYMENTS + 3
+
+
+async def test_a_peer_that_asks_again_in_the_middle_is_sent_the_lane_from_there(
+    alice: Node,
+) -> None:
+    alice.hold()
+    live(alice)
+    alice.driver.pay(CHANNEL, bulky(SLICE_PAYMENTS + 1), ())
+    await alice.driver.wait_durable()
+    wire = live(alice)
+    await alice.driver.wait_durable()
+    queued(wire)
+    alice.driver.receive([(CHANNEL, shows())])
+    await alice.driver.wait_durable()
+    assert wire.refill is not None
+    wire.refill()
+    updates = [message for message in queued(wire) if isinstance(message, Update)]
+    assert [update.first_nonce for update in updates] == [1, SLICE_PAYMENTS + 1]
+
+
+async def test_many_new_payments_during_a_resend_follow_in_order(alice: Node) -> None:
+    alice.hold()
+    live(alice)
+    alice.driver.pay(CHANNEL, bulky(SLICE_PAYMENTS + 1), ())
+    await alice.driver.wait_durable()
+    wire = live(alice)
+    await alice.driver.wait_durable()
+    alice.driver.pay(CHANNEL, bulky(1000), ())  # over one update
+    await alice.driver.wait_durable()
+    updates: list[Update] = []
+    for _ in range(9):
+        updates += [message for message in queued(wire) if isinstance(message, Update)]
+        assert wire.refill is not None
+        wire.refill()
+    expected = 1
+    for update in updates:
+        assert update.first_nonce == expected
+        expected += len(update.payments)
+    assert expected == SLICE_PAYMENTS + 1 + 1000 + 1
+
+
+async def test_a_resend_ends_with_its_connection(alice: Node) -> None:
+    alice.hold()
+    live(alice)
+    alice.driver.pay(CHANNEL, bulky(SLICE_PAYMENTS + 1), ())
+    await alice.driver.wait_durable()
+    wire = live(alice)
+    await alice.driver.wait_durable()
+    queued(wire)
+    alice.driver.unlink(wire)
+    assert wire.refill is not None
+    wire.refill()
+    assert queued(wire) == []
+    lost = live(alice)
+    await alice.driver.wait_durable()
+    lost.close_soon()
+    assert lost.refill is not None
+    lost.refill()  # it cannot be sent: the connection is given up
     assert alice.state().phase is Phase.DOWN
 
 

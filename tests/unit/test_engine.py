@@ -244,6 +244,39 @@ async def refused(hub: Parts, wire: RememberingWire) -> str:
     return outcome.code
 
 
+async def test_a_wallet_has_so_many_submissions_decided_in_a_day(tmp_path: Path) -> None:
+    with parts(tmp_path, offer=replace(OFFER, submissions_per_day=2)) as hub:
+        bob = hub.hold(fresh_channel())
+        wire = hub.connect(bob)
+        first = submit_message(secrets.token_bytes(16), "1")
+        for message in (first, submit_message(secrets.token_bytes(16), "1000")):
+            hub.engine.on_message(wire, message)
+            await commit(hub)
+        assert await refused(hub, wire) == "too-many-today"
+        assert hub.engine.hits["too-many-today"] == 1
+        hub.engine.on_message(wire, first)  # what was decided is still answered
+        assert answers(wire)[-1].outcomes[0].amount_ucent == FLOW_UCENT
+        hub.now = replace(hub.now, now=hub.now.now + 86_400, head_seen=hub.now.now + 86_400)
+        assert hub.engine._too_many(bob.terms.signer_b, hub.now) is None
+
+
+async def test_one_wallet_cannot_have_everybody_s_submissions_wait(
+    hub: Parts, bob: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "SUBMISSIONS_OF_WALLET_MAX", 1)
+    wire = hub.connect(bob)
+    hub.engine.on_message(wire, submit_message(secrets.token_bytes(16), "1"))
+    assert await refused(hub, wire) == "hub-busy"
+    carol = hub.hold(fresh_channel(2))
+    other = hub.connect(carol)
+    hub.engine.on_message(other, submit_message(secrets.token_bytes(16), "1"))
+    await commit(hub)
+    assert [answer.outcomes[0].amount_ucent for answer in answers(other)] == [FLOW_UCENT]
+    hub.engine.on_message(wire, submit_message(secrets.token_bytes(16), "1"))
+    await commit(hub)
+    assert answers(wire)[-1].outcomes[0].amount_ucent == FLOW_UCENT
+
+
 async def test_what_is_refused_for_now_is_not_remembered(
     hub: Parts, bob: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

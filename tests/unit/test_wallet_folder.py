@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from farthing.channels.client.folder import (
     write_settings,
 )
 from farthing.channels.client.keystore import address, unlock
+from farthing.channels.client.tls import MalformedTrust, Trust
 from farthing.channels.deployment import Deployment, MalformedDeployment
 from farthing.channels.hashing import keccak256
 from farthing.channels.ids import Address, ChecksumMismatch, MalformedHex
@@ -171,9 +173,50 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["192.0.2.1:1", "hub.example:1", "[2001:db8::1]:1", "0.0.0.0:1"])
-def test_a_hub_elsewhere_is_refused_until_there_is_tls(text: str) -> None:
-    with pytest.raises(NotLoopback, match="TLS"):
+def test_a_hub_elsewhere_needs_something_to_know_it_by(folder: Folder, text: str) -> None:
+    elsewhere = parse_hub_address(text)
+    with pytest.raises(NotLoopback, match="--hub-certificate"):
+        replace(folder.settings(), hub=elsewhere)
+    for trust in (Trust(pins=(b"\x01" * 32,)), Trust(ca="system")):
+        known = replace(folder.settings(), hub=elsewhere, trust=trust)
+        assert Settings.from_json(known.to_json()) == known
+
+
+@pytest.mark.parametrize("text", ["a b:1", "-hub.example:1", "a/b:1", "hub_1:1"])
+def test_a_host_that_no_name_can_be_is_refused(text: str) -> None:
+    with pytest.raises(MalformedSettings, match="host"):
         parse_hub_address(text)
+
+
+PIN = "sha256:" + "5a" * 32
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"hub_certificates": PIN}, MalformedSettings),
+        ({"hub_certificates": [7]}, MalformedSettings),
+        ({"hub_ca": 7}, MalformedSettings),
+        ({"hub_certificates": [PIN[:-2]]}, MalformedTrust),
+        ({"hub_certificates": [PIN[7:]]}, MalformedTrust),
+        ({"hub_certificates": [PIN] * 3}, MalformedTrust),
+        ({"hub_certificates": []}, MalformedTrust),
+        ({"hub_certificates": [PIN], "hub_ca": "system"}, MalformedTrust),
+    ],
+)
+def test_trust_that_cannot_be_used_is_refused(
+    folder: Folder, values: dict[str, object], error: type[Exception]
+) -> None:
+    folder.settings_file.write_text(changed(folder, **values))
+    with pytest.raises(error):
+        folder.settings()
+
+
+def test_settings_of_before_tls_are_read_and_stay_as_they_were(folder: Folder) -> None:
+    text = folder.settings_file.read_text()
+    assert "hub_c" not in text
+    assert folder.settings().trust is None
+    assert folder.settings().to_json() == text
 
 
 HOLD = """
