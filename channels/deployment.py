@@ -24,6 +24,10 @@ from .ids import (
 from .terms import Terms, channel_id
 
 RECORD_VERSION = 1
+DEVELOPMENT_CHAIN_ID = 20_262_026
+"""Of a chain on one machine for developers and tests, whose clock its owner moves as he likes."""
+CHAIN_AHEAD_SECONDS_MAX = 900
+"""How far a block's time may be ahead of the local clock; validators keep theirs within seconds."""
 
 
 class MalformedDeployment(LocalError):
@@ -44,6 +48,11 @@ class Deployment:
     member_registry: Address
     payment_channels: Address
     deployment: bytes
+
+    @property
+    def is_development(self) -> bool:
+        """Whether time on this chain is what somebody says it is."""
+        return self.chain_id == DEVELOPMENT_CHAIN_ID
 
     def domain(self) -> Domain:
         """The EIP-712 domain of every signature under this deployment."""

@@ -14,6 +14,7 @@ from .state import (
     OFFER_SECONDS_MAX,
     TALKING,
     ChainStatus,
+    ChainView,
     Channel,
     Moment,
 )
@@ -22,9 +23,28 @@ from .withdrawing import end_withdrawals, push_withdrawals
 
 def observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> Step:
     """Take in what a confirmed block says; an older block than the last one says nothing."""
-    if state.chain is not None and event.view.block < state.chain.block:
+    known = state.chain
+    if known is not None and event.view.block < known.block:
         return Step(state=state)
+    if known is not None and _revives_offers(known, event.view):
+        state = replace(state, doubt_ends=DOUBT_UNKNOWN)
     return elapsed(replace(state, chain=event.view), Elapsed(), moment)
+
+
+def _revives_offers(known: ChainView, view: ChainView) -> bool:
+    """Whether confirmed blocks were replaced such that an offer that had ended may live again.
+
+    One ends when it is taken, when its channel closes, or when its time has passed. Where any of
+    these is undone, which offers there were is forgotten: it is as after a restore (rule 5).
+    """
+    reopened = known.status in (ChainStatus.CLOSING, ChainStatus.CLOSED) and view.status in (
+        ChainStatus.NEVER,
+        ChainStatus.OPEN,
+    )
+    given_back = any(
+        new < old for old, new in zip(known.withdrawn_ucent, view.withdrawn_ucent, strict=True)
+    )
+    return reopened or given_back or view.timestamp < known.timestamp
 
 
 def _less_doubtful(state: Channel, moment: Moment) -> Channel:

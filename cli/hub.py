@@ -17,14 +17,17 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
+from ..channels.client.durable_file import write_whole
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
+from ..channels.client.secrecy import harden_process
 from ..channels.client.tls import certificate_hash, fingerprint, read_certificate
 from ..channels.errors import LocalError
 from ..channels.ids import address_to_hex
 from ..node.config import HubConfig, load
 from ..node.home import CONTROL_NAME, DATABASE_NAME
 from ..node.programme import EXAMPLE, check_programmes, load_programme
+from .doctor import hub_doctor
 from .keys import AMOUNT, FILE
 from .output import EXIT_REFUSED, Form, emit, emit_rows, json_option, reports_errors, rows_options
 
@@ -32,7 +35,12 @@ PASSWORD_BYTES = 24
 
 CHANNEL_COLUMNS = (
     *("phase", "rewarded_ucent", "acknowledged_nonce", "unacknowledged", "received_ucent"),
-    *("settled_ucent", "withdrawn_ucent", "available_ucent", "account", "channel"),
+    *("settled_ucent", "withdrawn_ucent", "available_ucent", "last_heard"),
+    *("silent_seconds", "account", "channel"),
+)
+LIQUIDITY_COLUMNS = (
+    *("deposit_ucent", "spent_ucent", "available_ucent", "topped_up_today_ucent"),
+    *("member_today_ucent", "low", "on_its_way", "account", "channel"),
 )
 REQUEST_COLUMNS = (
     *("asked_by", "amount_ucent", "purpose", "expires", "state", "text", "id", "channel"),
@@ -61,6 +69,7 @@ class NoCertificate(LocalError):
 @click.group(epilog="Example: farthing hub status --config hub/hub.toml")
 def hub() -> None:
     """Run and operate an agency's hub."""
+    harden_process()
 
 
 @hub.command()
@@ -109,7 +118,7 @@ def init(  # noqa: PLR0913 - one argument for each option
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
     if not programme:
-        (folder / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+        write_whole(folder / EXAMPLE.name, EXAMPLE.read_bytes())
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
     files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
@@ -123,7 +132,7 @@ password_file = "password"
 programme_files = {_toml(programmes)}
 {"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
-    config.write_text(text, encoding="utf-8")
+    write_whole(config, text.encode())
     made = {
         "config": str(config),
         "account": address_to_hex(account),
@@ -265,7 +274,7 @@ def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:
 @json_option
 @reports_errors
 def status(*, config: Path, as_json: bool) -> None:
-    r"""Show connections, channels, totals and settlements.
+    r"""Show connections, channels, totals, settlements, and what is left to pay with.
 
     \b
     Example:
@@ -274,7 +283,34 @@ def status(*, config: Path, as_json: bool) -> None:
     found = ask(config, "status", {})
     if not as_json:
         found["limits_hit"] = [f"{code} {count}" for code, count in found["limits_hit"].items()]
-    emit(found, as_json=as_json)
+    emit(found if as_json else _flat(found), as_json=as_json)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Make a nested record one line a value, for people."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@hub.command()
+@config_option
+@rows_options
+@reports_errors
+def liquidity(*, config: Path, form: Form) -> None:
+    r"""List what the hub's lane of each channel holds, and what it was topped up with, in µ¢.
+
+    Days are of the chain's time, in UTC. A lane is low below top_up_below_ucent.
+
+    \b
+    Example:
+      farthing hub liquidity --config hub/hub.toml
+    """
+    emit_rows(ask(config, "liquidity", {}), LIQUIDITY_COLUMNS, form)
 
 
 @hub.command()
@@ -421,3 +457,6 @@ def receipts(*, out: Path, config: Path, as_json: bool) -> None:
 
     count, ucent = export_receipts(read_config(config).data_dir / DATABASE_NAME, out)
     emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)
+
+
+hub.add_command(hub_doctor)

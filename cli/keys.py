@@ -10,6 +10,7 @@ import click
 
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.keystore import read_password_file, unlock
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import Address, address_from_hex
 from ..channels.signing import Signer
 from ..channels.units import parse_amount
@@ -46,6 +47,7 @@ def read_key(keystore: Path | None, password_file: Path | None, dev_account: int
         return development_signer(dev_account)
     if keystore is None or password_file is None or dev_account is not None:
         raise click.UsageError("give --keystore with --password-file, or --dev-account alone")
+    harden_process()
     return unlock(keystore, read_password_file(password_file))
 
 

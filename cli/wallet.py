@@ -22,8 +22,9 @@ from ..channels.client.folder import (
     parse_hub_address,
 )
 from ..channels.client.keystore import address as address_of
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import Address, address_to_hex
-from . import wallet_history, wallet_payments, wallet_trust
+from . import doctor, wallet_history, wallet_payments, wallet_recovery, wallet_trust
 from .keys import ADDRESS, FILE
 from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
@@ -41,6 +42,7 @@ CHANNEL_SHOWN = (*CHANNEL_COLUMNS[:10], "channel")
 @click.group(epilog="Example: farthing wallet balance --folder alice")
 def wallet() -> None:
     """Run and use a device wallet."""
+    harden_process()
 
 
 # -- making and running ---------------------------------------------------------------------------
@@ -55,6 +57,9 @@ def wallet() -> None:
 @click.option("--account", type=ADDRESS, help="Who owns the money. Default: the new key.")
 @wallet_trust.certificate_option
 @wallet_trust.ca_option
+@click.option(
+    "--keystore", "keystore_file", metavar="FILE", type=FILE, help="Take up this key again."
+)
 @password_option
 @json_option
 @reports_errors
@@ -68,13 +73,15 @@ def init(  # noqa: PLR0913 - one argument for each option
     account: Address | None,
     certificates: tuple[str, ...],
     ca: str | None,
+    keystore_file: Path | None,
     password_file: Path | None,
     as_json: bool,
 ) -> None:
     r"""Make a wallet: a folder with a new key, where its hub is, and which chain it trusts.
 
     Register its signer (and its account, if another) as a member, then `wallet run`. A hub on
-    another machine needs TLS: name its certificate, or a CA that vouches for its host name.
+    another machine needs TLS: name its certificate, or a CA that vouches for its host name. With
+    --keystore (and --password-file) it is a lost wallet's new folder: the hub shows its channels.
 
     \b
     Example:
@@ -101,8 +108,15 @@ def init(  # noqa: PLR0913 - one argument for each option
         )
         return made[0]
 
-    password = read_password(folder, password_file, make=True)
-    create_folder(folder, password, settings)
+    if keystore_file is not None:
+        from ..channels.client.recover import take_up  # noqa: PLC0415 - not for --help
+
+        if password_file is None:
+            raise click.UsageError("give --password-file with --keystore")
+        take_up(folder, read_password(folder, password_file), keystore_file, settings)
+    else:
+        password = read_password(folder, password_file, make=True)
+        create_folder(folder, password, settings)
     emit(
         {
             "folder": str(folder),
@@ -250,12 +264,17 @@ def receipts(*, folder: Path, out: Path | None, as_json: bool) -> None:
         with read_folder(home) as view:
             for line in view.receipts():
                 click.echo(line)
+            wallet_history.say_gaps(view.gaps())
         return
     try:
         count, ucent = export_receipts(home.ledger_file, out)
     except OSError as error:
         raise unwritable(out, error) from None
-    emit({"file": str(out), "receipts": count, "paid_ucent": ucent}, as_json=as_json)
+    with read_folder(home) as view:
+        gaps = view.gaps()
+    made = {"file": str(out), "receipts": count, "paid_ucent": ucent}
+    emit({**made, "gaps": gaps} if as_json else made, as_json=as_json)
+    wallet_history.say_gaps(gaps)
 
 
 @wallet.command()
@@ -281,6 +300,9 @@ def address(*, folder: Path, as_json: bool) -> None:
 
 for command in (
     wallet_history.history,
+    doctor.wallet_doctor,
+    wallet_recovery.backup,
+    wallet_recovery.recover,
     wallet_trust.trust,
     wallet_payments.join,
     wallet_payments.submit,

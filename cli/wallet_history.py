@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,7 @@ def history(
     with read_folder(Folder(path=folder)) as view:
         rows = view.history(channel=only, direction=way, last=limit)
         in_all = view.count_payments(channel=only, direction=way)
+        gaps = view.gaps(channel=only, direction=way)
     emit_rows(
         [_history_row(row) for row in rows] if form is Form.TABLE else rows,
         COLUMNS,
@@ -70,6 +71,18 @@ def history(
     )
     if len(rows) < in_all:
         click.echo(f"the newest {len(rows)} of {in_all}; all of them: --last {in_all}", err=True)
+    say_gaps(gaps)
+
+
+def say_gaps(gaps: Sequence[Mapping[str, Any]]) -> None:
+    """Say beside the rows of which payments this wallet has no receipts."""
+    for gap in gaps:
+        click.echo(
+            f"{gap['missing']} payments {gap['direction']} on channel {gap['channel']} are not"
+            " here: this wallet was restored and has receipts from payment"
+            f" {gap['first_nonce']} on; the hub has the others",
+            err=True,
+        )
 
 
 def _history_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,21 +134,31 @@ def _pack_of_value(name: str | None, unit: str | None, value: str | None) -> dic
 @click.argument("amount", type=AMOUNT)
 @folder_option
 @click.option("--purpose", metavar="TEXT", default="use", show_default=True)
+@click.option("--id", "payment_id", metavar="ID", help="16 bytes of hex, to pay but once.")
 @timeout_option
 @json_option
 @reports_errors
 def pay(
-    *, amount: int, folder: Path, purpose: str, timeout_seconds: float | None, as_json: bool
+    *,
+    amount: int,
+    folder: Path,
+    purpose: str,
+    payment_id: str | None,
+    timeout_seconds: float | None,
+    as_json: bool,
 ) -> None:
     r"""Pay the hub: whole microcents, or cents with a c.
 
-    Exit code 2: sent and not acknowledged yet. It is spent; do not pay again.
+    Exit code 2: sent and not acknowledged yet. It is spent; do not pay again, or only with the
+    same --id: then it stays one payment, also after a crash.
 
     \b
     Example:
       farthing wallet pay 0.0125c --purpose parking --folder alice
     """
-    params = given(amount_ucent=amount, purpose=purpose, timeout_seconds=timeout_seconds)
+    params = given(
+        amount_ucent=amount, purpose=purpose, id=payment_id, timeout_seconds=timeout_seconds
+    )
     seconds = timeout_seconds or CALL_SECONDS
     _emit_paid(ask(folder, "pay", params, seconds=seconds), as_json=as_json)
 

@@ -24,6 +24,7 @@ from eth.rlp.sedes import chain_gaps
 from eth_typing import Address as EvmAddress
 from eth_typing import BlockNumber, Hash32
 
+from ..channels.deployment import DEVELOPMENT_CHAIN_ID
 from ..channels.hashing import keccak256
 from ..channels.ids import Address
 from . import admission, calls
@@ -57,7 +58,7 @@ from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
 from .store import FILE_NAME, ChainStore
 
-CHAIN_ID_DEFAULT = 20_262_026
+CHAIN_ID_DEFAULT = DEVELOPMENT_CHAIN_ID
 CHAIN_ID_MAX = 2**53 - 1
 """What JavaScript holds exactly, so that no tool misreads it."""
 FORMAT = "1"

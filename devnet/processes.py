@@ -77,7 +77,12 @@ class Process:
                 stderr=log,
                 stdin=subprocess.PIPE,  # nothing is written: its end is the end of this process
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    # Wallets of a demo leave no counts among those of real ones.
+                    "XDG_STATE_HOME": str(self.log.absolute().parent / "state"),
+                },
             )
         self._reading = threading.Thread(
             target=self._read, args=(self._process.stdout, self._said_first), daemon=True

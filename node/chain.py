@@ -17,6 +17,7 @@ from web3.contract import Contract
 from web3.logs import DISCARD
 from web3.types import EventData, FilterParams
 
+from ..channels.client.outbox import Outbox
 from ..channels.deployment import Deployment
 from ..channels.errors import ChainError
 from ..channels.ids import Address, ChannelId, address_to_hex
@@ -107,6 +108,14 @@ class SettleRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DepositRow:
+    """A deposit to add to party A's of an open channel."""
+
+    terms: Terms
+    amount_ucent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mined:
     """A transaction that took effect; of its rows, `settled` did so and `skipped` did not."""
 
@@ -117,18 +126,28 @@ class Mined:
     settled_channels: int = 0
     skipped: int = 0
     opened: tuple[OpenedChannel, ...] = ()
+    refused: tuple[tuple[int, int], ...] = ()
+    """Of each row that was skipped, its index and the contract's reason."""
 
 
 class Web3Chain:
     """The port over web3: reads at a confirmed head, and sends from one account."""
 
     def __init__(
-        self, web3: Web3, deployment: Deployment, *, signer: Signer | None, confirmations: int = 0
+        self,
+        web3: Web3,
+        deployment: Deployment,
+        *,
+        signer: Signer | None,
+        confirmations: int = 0,
+        outbox: Outbox | None = None,
     ) -> None:
         self._web3 = web3
         self._deployment = deployment
         self._confirmations = confirmations
-        self._sender = None if signer is None else Sender(web3, signer, deployment.chain_id)
+        self._sender = (
+            None if signer is None else Sender(web3, signer, deployment.chain_id, outbox=outbox)
+        )
         self._channels = self._contract("payment_channels", deployment.payment_channels)
         events: Any = self._channels.events  # typed as an iterator's opposite in web3 8.0.0
         self._events = {bytes.fromhex(event.topic[2:]): event for event in events}
@@ -213,6 +232,19 @@ class Web3Chain:
                 valid_until=args["valid_until"],
             )
 
+    def member(self, account: Address, head: Head) -> MemberRow:
+        """What the registry says of an address at a block."""
+        with asking("reading a member"):
+            role, status, valid_until, _ = self._registry.functions.member(checksum(account)).call(
+                block_identifier=head.number
+            )
+            return MemberRow(
+                account=account,
+                role=role,
+                status=MemberStatus(status),
+                valid_until=valid_until,
+            )
+
     def view(self, channel: ChannelId, head: Head) -> ChainView:
         """What the contract says of a channel at a block."""
         with asking("reading a channel"):
@@ -231,7 +263,30 @@ class Web3Chain:
                 deadline_block=block,
             )
 
+    def balance_ucent(self, account: Address, block: int) -> int:
+        """µ¢ of tokens that an account holds outside channels, at a block."""
+        with asking("reading a balance"):
+            balance = self._credit.functions.balanceOf(checksum(account))
+            return int(balance.call(block_identifier=block))
+
+    def transactions(self, account: Address, block: int) -> int:
+        """How many transactions of an account are mined up to a block: its next nonce there."""
+        with asking("counting transactions"):
+            return self._web3.eth.get_transaction_count(checksum(account), block)
+
+    def next_nonce(self, account: Address) -> int:
+        """The nonce of an account's next transaction, after all that the endpoint knows of."""
+        with asking("counting transactions"):
+            return self._web3.eth.get_transaction_count(checksum(account), "pending")
+
     # -- transactions -----------------------------------------------------------------------
+
+    def look_back(self) -> int:
+        """The newest block in which something that this account sent is; see `Sender.look_back`.
+
+        Raises `TransactionUnknown` while anything is under way, which is sent again.
+        """
+        return 0 if self._sender is None else self._sender.look_back()
 
     def approve(self, amount_ucent: int) -> Mined | None:
         """Let the channels' contract take up to this much, unless it may already."""
@@ -271,6 +326,14 @@ class Web3Chain:
             for row in rows
         ]
         return self._send("opening channels", self._channels.functions.open_many(arguments))
+
+    def deposit_many(self, rows: Sequence[DepositRow]) -> Mined:
+        """Add to party A's deposits in one transaction; bad rows are skipped.
+
+        `approve` comes before, so that this is one transaction and no more.
+        """
+        arguments = [(_terms(r.terms), checksum(r.terms.account_a), r.amount_ucent) for r in rows]
+        return self._send("topping up", self._channels.functions.deposit_many(arguments))
 
     def settle(self, rows: Sequence[SettleRow]) -> Mined:
         """Raise lanes' totals in one transaction; rows that do not raise one are skipped."""
@@ -328,6 +391,11 @@ class Web3Chain:
             ),
             skipped=sum(1 for event in events if event["event"] == "RowSkipped"),
             opened=tuple(_opened(event) for event in events if event["event"] == "Opened"),
+            refused=tuple(
+                (event["args"]["index"], event["args"]["reason"])
+                for event in events
+                if event["event"] == "RowSkipped"
+            ),
         )
 
     def _own(self, log: Any) -> Iterator[EventData]:

@@ -11,11 +11,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..channels.client.continuity import state_home
+from ..channels.deployment import CHAIN_AHEAD_SECONDS_MAX
 from ..channels.state import STALE_DIVISOR
 from ..channels.terms import (
     CHALLENGE_BLOCKS_MAX,
@@ -50,6 +52,12 @@ PASSWORD_BYTES_MAX = 1024
 
 SETTLE_ROWS_MAX = 128
 """The contract's own limit on rows in one settlement (contracts/settlement.vy)."""
+
+TOP_UP_ROWS_MAX = 128
+"""Half of the contract's own limit on rows: a row of a top-up takes about 20,000 gas."""
+
+MEMBER_DAY_MAX = 1_000_000
+"""Nobody needs more of anything in a day; bounds the counters."""
 
 _PORT_MAX = 65_535
 _DAY_SECONDS = 86_400
@@ -128,7 +136,8 @@ class HubConfig:
 
     A lane is settled once `settle_unsettled_ucent` of it are not on-chain, or once something of
     it has been unsettled for `settle_age_seconds`. A block is confirmed when
-    `confirmations` more stand on it.
+    `confirmations` more stand on it. A lane is low below `top_up_below_ucent`; it is then topped
+    up to `top_up_to_ucent`, with up to `top_up_member_day_ucent` a member and day.
     """
 
     listen_host: str
@@ -138,6 +147,7 @@ class HubConfig:
     rpc_url: str
     deployment_file: Path
     data_dir: Path
+    marker_dir: Path | None
     account_keystore: Path
     signer_keystore: Path
     password_file: Path
@@ -149,6 +159,7 @@ class HubConfig:
     settle_age_seconds: int
     settle_rows_max: int
     confirmations: int
+    chain_ahead_seconds_max: int
     rpc_timeout_seconds: int
     connections_max: int
     guests_max: int
@@ -157,6 +168,15 @@ class HubConfig:
     handshakes_per_address: int
     queued_mib_max: int
     channels_max: int
+    top_up_below_ucent: int
+    top_up_to_ucent: int
+    top_up_member_day_ucent: int
+    top_up_rows_max: int
+    openings_member_day_max: int
+    withdrawal_least_ucent: int
+    withdrawals_member_day_max: int
+    silent_settle_seconds: int
+    silent_close_seconds: int
     submissions_per_day: int
     requests_per_day: int
     keep_days: int
@@ -258,6 +278,13 @@ def _folder(place: Place, raw: Any, folder: Path) -> Path:
     return path
 
 
+def _marker_dir(place: Place, raw: Any, folder: Path) -> Path | None:
+    """Where the count of signed offers is kept a second time; `none` for nowhere."""
+    if raw == "":
+        return state_home(os.environ)
+    return None if raw == "none" else _folder(place, raw, folder)
+
+
 def _password_file(place: Place, raw: Any, folder: Path) -> Path:
     path = _file(place, raw, folder)
     mode = _mode(path)
@@ -308,6 +335,11 @@ SETTINGS: Mapping[str, Setting] = {
     "data_dir": Setting(
         read=_folder, default="hub-data", what="folder of the hub's database; made if missing"
     ),
+    "marker_dir": Setting(
+        read=_marker_dir,
+        default="",
+        what="folder outside data_dir that counts signed offers too; empty: this machine's own",
+    ),
     "account_keystore": Setting(
         read=_file, default=None, what="keystore v3 of the account that owns the hub's money"
     ),
@@ -349,6 +381,11 @@ SETTINGS: Mapping[str, Setting] = {
     "confirmations": Setting(
         read=_whole(0, 1000), default=0, what="blocks on top of one that make it count; 0 for QBFT"
     ),
+    "chain_ahead_seconds_max": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=CHAIN_AHEAD_SECONDS_MAX,
+        what="how far ahead of this machine's clock a block's time is believed",
+    ),
     "rpc_timeout_seconds": Setting(
         read=_whole(1, 300), default=10, what="how long to wait for one answer of the endpoint"
     ),
@@ -382,6 +419,49 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "channels_max": Setting(
         read=_whole(1, 1_000_000), default=10_000, what="open channels; bounds the hub's deposits"
+    ),
+    "top_up_below_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=0,
+        what="a lane with less to spend is low; 0 for a quarter of `top_up_to_ucent`",
+    ),
+    "top_up_to_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=0,
+        what="what a low lane is topped up to; 0 for `deposit_ucent`, or the cap if that is less",
+    ),
+    "top_up_member_day_ucent": Setting(
+        read=_whole(0, DEPOSIT_MAX),
+        default=10 * UCENT_PER_UNIT,
+        what="top-ups for one member in a day of chain time; 0 for none at all",
+    ),
+    "top_up_rows_max": Setting(
+        read=_whole(1, TOP_UP_ROWS_MAX), default=100, what="lanes topped up in one transaction"
+    ),
+    "openings_member_day_max": Setting(
+        read=_whole(1, MEMBER_DAY_MAX),
+        default=4,
+        what="channels that wallets of one member get in a day by joining",
+    ),
+    "withdrawal_least_ucent": Setting(
+        read=_whole(1, DEPOSIT_MAX),
+        default=UCENT_PER_CENT,
+        what="least that a member takes out at a time, unless it is all it has",
+    ),
+    "withdrawals_member_day_max": Setting(
+        read=_whole(1, MEMBER_DAY_MAX),
+        default=24,
+        what="withdrawals that the hub countersigns for one member in a day",
+    ),
+    "silent_settle_seconds": Setting(
+        read=_whole(1, _YEAR_SECONDS),
+        default=_DAY_SECONDS,
+        what="both lanes of a wallet that is silent for so long are settled at once",
+    ),
+    "silent_close_seconds": Setting(
+        read=_whole(0, _YEAR_SECONDS),
+        default=30 * _DAY_SECONDS,
+        what="its channel is closed after so long; 0 for never",
     ),
     "submissions_per_day": Setting(
         read=_whole(1, 10_000_000),
@@ -424,8 +504,9 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
             raise MissingSetting(place, "it is missing", remedy=remedy)
         values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
-    config = HubConfig(**values)
+    config = _with_derived(HubConfig(**values))
     _check_tls(config, places)
+    _check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
         raise SettingOutOfRange(
@@ -434,6 +515,38 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
             remedy=f"write at most {most}, a quarter of challenge_blocks, or a longer window",
         )
     return config
+
+
+def _with_derived(config: HubConfig) -> HubConfig:
+    """Work out the marks of top-ups that were left to the deposit."""
+    usual_ucent = min(config.deposit_ucent, config.top_up_member_day_ucent or config.deposit_ucent)
+    to_ucent = config.top_up_to_ucent or usual_ucent
+    below_ucent = config.top_up_below_ucent or to_ucent // 4
+    return replace(config, top_up_to_ucent=to_ucent, top_up_below_ucent=below_ucent)
+
+
+def _check_liquidity(config: HubConfig, places: Mapping[str, Place]) -> None:
+    """Refuse marks and limits under which nothing would ever be topped up, or at each payment."""
+    below_ucent, to_ucent = config.top_up_below_ucent, config.top_up_to_ucent
+    if to_ucent and below_ucent > to_ucent // 2:
+        raise SettingOutOfRange(
+            places["top_up_below_ucent"],
+            f"lanes would be topped up from {below_ucent} µ¢ to {to_ucent} µ¢, again and again",
+            remedy=f"write at most half of top_up_to_ucent: {to_ucent // 2}",
+        )
+    step_ucent, day_ucent = to_ucent - below_ucent, config.top_up_member_day_ucent
+    if 0 < day_ucent < step_ucent:
+        raise SettingOutOfRange(
+            places["top_up_member_day_ucent"],
+            f"no top-up fits: the smallest is {step_ucent} µ¢",
+            remedy=f"write at least {step_ucent}, or 0 for no top-ups",
+        )
+    if 0 < config.silent_close_seconds < config.silent_settle_seconds:
+        raise SettingOutOfRange(
+            places["silent_close_seconds"],
+            "channels would be closed before they are settled",
+            remedy="write at least silent_settle_seconds, or 0 for never",
+        )
 
 
 def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:

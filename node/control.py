@@ -34,6 +34,7 @@ class Operator:
         return {
             "status": self._status,
             "channels": self._channels,
+            "liquidity": self._liquidity,
             "settle": self._settle,
             "open": self._open_channels,
             "requests": self._requests,
@@ -48,6 +49,9 @@ class Operator:
 
     async def _channels(self, _: Params) -> Any:
         return self._hub.channel_rows()
+
+    async def _liquidity(self, _: Params) -> Any:
+        return self._hub.liquidity.rows()
 
     async def _settle(self, _: Params) -> Any:
         mined = await self._hub.settler.settle()

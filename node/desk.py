@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
+from ..channels.ids import Address
 from .chain import Web3Chain
 
 READS_MAX = 4
@@ -36,4 +37,19 @@ class ChainDesk:
     async def send(self, call: Callable[[Web3Chain], Result]) -> Result:
         """Run a sending call after all earlier ones have ended; raises `ChainError`."""
         async with self._sending:
+            return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
+
+    async def send_noted(
+        self,
+        account: Address,
+        note: Callable[[int], Awaitable[None]],
+        call: Callable[[Web3Chain], Result],
+    ) -> Result:
+        """The same for a call of one transaction whose nonce is noted first.
+
+        `note` is awaited with it while nothing else is sent; if it raises, nothing is.
+        """
+        async with self._sending:
+            nonce = await self.read(lambda chain: chain.next_nonce(account))
+            await note(nonce)
             return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)

@@ -42,11 +42,13 @@ from ..channels.state import (
 )
 from ..channels.terms import Side
 from ..channels.voucher import Payment
+from . import doubles
 from .chain import OpenRow
 from .follower import Members
 from .forgetting import DailyAllowance
 from .requests import Requests
 from .rewards import Priced, Rewards, refused_outcome
+from .shortage import Cover, Shortage
 from .store import HubStore
 
 SUBMISSIONS_WAITING_MAX = 10_000
@@ -104,6 +106,7 @@ class Engine:
         self._moment = moment
         self._offer = offer
         self._wires: dict[Address, Wire] = {}
+        self._heard: set[Address] = set()
         self._errors_heard: Counter[Wire] = Counter()
         self._of_signer: dict[Address, list[ChannelId]] = {}
         self._answering: set[tuple[Address, bytes]] = set()
@@ -112,10 +115,13 @@ class Engine:
         self.hits: Counter[str] = Counter()
         """How often each limit refused something, for the operator."""
         self._proposed: dict[Address, OpenRow] = {}
+        self.doubles = doubles.Doubles()
         self.closes: dict[ChannelId, SignedClose] = {}
         """Co-signed closes to submit, the newest of each channel."""
         self.withdrawals: dict[tuple[ChannelId, Side], Withdrawal] = {}
         """Co-signed withdrawals to submit, the newest of each account of a channel."""
+        self.cover: Cover | None = None
+        """Who says in time why a lane does not cover a payment."""
 
     def attach(self, driver: Driver, requests: Requests) -> None:
         """Give the engine its driver and its requests, which are made after it."""
@@ -140,11 +146,15 @@ class Engine:
         """Speak for every channel of a signer on its newest connection."""
         older = self._wires.get(signer)
         self._wires[signer] = wire
+        self._heard.add(signer)
         if older is not None:
             text = "another connection with this wallet's key took over"
             remedy = "run one instance of a wallet; if you do, its key was copied"
+            twice = self.doubles.took_over(signer)
             self._refuse(older, "replaced", text, remedy)
             older.close_soon()
+            if twice:
+                self._refuse(wire, doubles.CODE, doubles.TEXT, doubles.REMEDY)
         for channel in self._channels_of(signer):
             self._introduce(wire, channel)
 
@@ -153,6 +163,11 @@ class Engine:
         self._errors_heard.pop(wire, None)
         if self._wires.get(signer) is wire:
             del self._wires[signer]
+
+    def heard_since(self) -> set[Address]:
+        """The signers that are connected now, or were since this was last asked."""
+        heard, self._heard = self._heard, set()
+        return heard | self._wires.keys()
 
     def on_opened(self, channel: Channel) -> None:
         """Introduce a channel that the chain has just confirmed to its connected wallet."""
@@ -259,6 +274,8 @@ class Engine:
         self._errors_heard[wire] += 1
         if self._errors_heard[wire] > ERRORS_HEARD_MAX:
             raise TooManyErrors(f"this connection reported over {ERRORS_HEARD_MAX} errors")
+        if message.code == doubles.CODE:  # only who holds the key can say so
+            self.doubles.found(signer)
         # Quoted: what a wallet wrote must not look like lines of our own, or move a cursor.
         log.info("%s reports %r: %r", address_to_hex(signer), message.code, message.text)
 
@@ -396,6 +413,10 @@ class Engine:
             return (_outcome_of(error),), False
         account = channel.terms.account_b
         priced = self._rewards.price(account, message.id, records, moment)
+        short = self._shortage(channel, priced)
+        if short is not None:
+            self._rewards.undo(account, priced)
+            return (refused_outcome(short.code, short.text, short.remedy),), False
         outcomes = _numbered(priced, channel.sent.promised.nonce + 1)
         remember = [
             HubStore.remember_outcomes(signer, message.id, outcomes),
@@ -410,6 +431,13 @@ class Engine:
             self._rewards.undo(account, priced)
             return (_outcome_of(error),), False
         return outcomes, True
+
+    def _shortage(self, channel: Channel, priced: Priced) -> Shortage | None:
+        """Why the lane does not cover what was priced; it is counted as spent already."""
+        if self.cover is None:
+            return None
+        amount_ucent = sum(payment.amount_ucent for payment in priced.payments)
+        return self.cover.refuse(channel, amount_ucent, counted_ucent=amount_ucent)
 
     def _too_many(self, signer: Address, moment: Moment) -> RecordOutcome | None:
         if (

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import trio
 
 from ..channels.client.driver import Driver
 from ..channels.client.ledger import Statement
+from ..channels.client.vanished import what_vanished
 from ..channels.errors import ChainError
 from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
@@ -23,10 +24,14 @@ from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
 from .chain import LOG_BLOCKS_MAX, Head, MemberRow, MemberStatus, OpenedChannel
 from .desk import ChainDesk
-from .store import HubStore
+from .store import HubStore, RecentBlock, Touched
 
 POLL_SECONDS = 0.5
 """Half of a fast chain's block time: a new block is seen soon, and a poll is one small request."""
+ELAPSE_SECONDS = 5
+"""How often what waits for time goes on where no block comes: it may go by the local clock too."""
+CHANGES_TOLD_MAX = 20
+"""Channels named in the log after a reorganisation; the number of all is told too."""
 
 log = logging.getLogger("farthing.hub.chain")
 
@@ -36,6 +41,22 @@ class ChainWentBack(ChainError):
 
     code = "chain-went-back"
     remedy = "wait until its node has caught up, or use another endpoint of the same chain"
+    retryable = True
+
+
+class ChainChanging(ChainError):
+    """A block was another one after it had been read than before."""
+
+    code = "chain-changing"
+    remedy = "wait until the endpoint's node has settled on a chain, or use another endpoint"
+    retryable = True
+
+
+class ChainFromTheFuture(ChainError):
+    """The newest block's time is far ahead of this machine's clock."""
+
+    code = "chain-from-the-future"
+    remedy = "put this machine's clock right; if it is, use another endpoint: this one lies"
     retryable = True
 
 
@@ -65,10 +86,15 @@ class Members:
 class _News:
     """What a new head brings, all of it read before any of it is believed."""
 
-    replaced: bool = False
+    fork: int | None = None
+    """The newest block that was read before and still stands, where later ones were replaced."""
+    forgot: bool = False
+    """Whether none of those that are remembered stands: all is read again, from the first block."""
     opened: list[OpenedChannel] = field(default_factory=list)
     touched: set[ChannelId] = field(default_factory=set)
     members: list[MemberRow] = field(default_factory=list)
+    once_touched: set[ChannelId] | None = field(default_factory=set)
+    """Channels of which the replaced blocks held logs; None for any."""
     views: dict[ChannelId, ChainView] = field(default_factory=dict)
 
 
@@ -83,12 +109,22 @@ class Follower:
         account: Address,
         signer: Address,
         first_block: int,
+        ahead_seconds_max: int | None = None,
     ) -> None:
+        """Nothing is read yet; see `run`.
+
+        `ahead_seconds_max` is how far the chain's time may be ahead of this clock; None on a
+        development chain, whose clock its owner moves.
+        """
         self._desk = desk
         self._store = store
         self._account = account
         self._signer = signer
         self._first_block = first_block
+        self._ahead_seconds_max = ahead_seconds_max
+        self._elapsed_at = 0.0
+        self.on_replaced: Callable[[], None] = lambda: None
+        """Called when confirmed blocks were replaced, after the new ones were taken in."""
         self._head = Head(number=0, hash=b"", timestamp=0)
         self._head_seen = 0
         self._moved = trio.Event()
@@ -141,15 +177,28 @@ class Follower:
         """Take in everything up to the newest confirmed head; raises `ChainError`."""
         head = await self._desk.read(lambda chain: chain.head())
         seen = int(time.time())
+        self._check_time(head, seen)
         if head.hash != self._head.hash:
             news = await self._read(driver, head)
             # No waiting from here on: the head, its channels and its members change as one.
             self._head, self._head_seen = head, seen
             self._take_members(driver, news, head)
             self._take_channels(driver, news, on_opened)
+            if news.fork is not None or news.forgot:
+                self.on_replaced()
             moved, self._moved = self._moved, trio.Event()
             moved.set()
+        elif time.monotonic() - self._elapsed_at >= ELAPSE_SECONDS:
+            self._elapse(driver, driver.channels)
         self._head_seen = seen
+
+    def _check_time(self, head: Head, now: int) -> None:
+        """Refuse a time that would end offers and doubts long before they are dead (rule 3)."""
+        most = self._ahead_seconds_max
+        if most is not None and head.timestamp > now + most:
+            raise ChainFromTheFuture(
+                f"block {head.number} is {head.timestamp - now} s ahead of this machine's clock"
+            )
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -164,16 +213,21 @@ class Follower:
             news.members.extend(logs.members)
             first = last + 1
         known = driver.channels
-        again = set(known) if news.replaced else {c.id for c in known.values() if _is_restless(c)}
+        again = {c.id for c in known.values() if _is_restless(c)}
+        again |= set(known) if news.once_touched is None else news.once_touched & set(known)
         wanted = (news.touched & set(known)) | again | {o.channel for o in news.opened}
         for channel in wanted:
             news.views[channel] = await self._desk.read(
                 lambda chain, c=channel: chain.view(c, head)  # type: ignore[misc]  # as above
             )
+        # Views and logs are read by number: all of one chain only if it is still this block.
+        found = await self._desk.read(lambda chain: chain.block_hash(head.number))
+        if found != head.hash:
+            raise ChainChanging(f"block {head.number} was replaced while it was read")
         return news
 
     async def _first_unread(self, head: Head, news: _News) -> int:
-        """The block after the cursor; the deployment's again where the cursor's block is gone."""
+        """The block after the newest that was read and stands; finds what was replaced."""
         cursor = self._store.cursor()
         if cursor is None:
             return self._first_block
@@ -182,9 +236,42 @@ class Follower:
             raise ChainWentBack(f"the chain is at block {head.number}, {number} was read before")
         if await self._desk.read(lambda chain: chain.block_hash(number)) == block_hash:
             return number + 1
-        log.warning("block %d was replaced: reading all logs and channels again", number)
-        news.replaced = True
-        return self._first_block
+        return await self._first_replaced(head, news)
+
+    async def _first_replaced(self, head: Head, news: _News) -> int:
+        """Where to read from after a reorganisation, and what must be read again (`news`)."""
+        blocks = self._store.recent_blocks()  # oldest first; from some place on none stands
+        standing, replaced = 0, len(blocks)
+        while standing < replaced:
+            middle = (standing + replaced) // 2
+            if await self._stands(blocks[middle]):
+                standing = middle + 1
+            else:
+                replaced = middle
+        if standing == 0:
+            log.warning("the newest blocks were replaced, deeply: reading everything again")
+            news.forgot, news.once_touched = True, None
+            return self._first_block
+        news.fork = blocks[standing - 1].number
+        log.warning("the blocks after %d were replaced: reading them again", news.fork)
+        members: set[Address] = set()
+        for block in blocks[standing:]:
+            if block.touched is None or news.once_touched is None:
+                news.once_touched = None
+                news.forgot = True  # more of them than are remembered one by one
+                return self._first_block
+            news.once_touched |= block.touched.channels
+            members |= block.touched.members
+        for account in members:
+            row = await self._desk.read(
+                lambda chain, a=account: chain.member(a, head)  # type: ignore[misc]  # as above
+            )
+            news.members.append(row)
+        return news.fork + 1
+
+    async def _stands(self, block: RecentBlock) -> bool:
+        found = await self._desk.read(lambda chain: chain.block_hash(block.number))
+        return found == block.hash
 
     def _is_ours(self, opened: OpenedChannel) -> bool:
         """Whether this hub opened it itself: anybody may name it as a party, under any terms."""
@@ -199,13 +286,18 @@ class Follower:
 
     def _take_members(self, driver: Driver, news: _News, head: Head) -> None:
         statements: list[Statement] = []
-        if news.replaced:
+        if news.forgot:
             self.members.forget()
             statements.append(HubStore.forget_members())
         for row in news.members:
             self.members.take(row)
             statements.append(HubStore.remember_member(row))
-        driver.store([*statements, HubStore.remember_cursor(head.number, head.hash)])
+        touched = Touched(
+            channels=frozenset(news.touched), members=frozenset(r.account for r in news.members)
+        )
+        above = 0 if news.forgot else news.fork
+        block = RecentBlock(number=head.number, hash=head.hash, touched=touched)
+        driver.store([*statements, *HubStore.remember_block(block, replaces_above=above)])
 
     def _take_channels(
         self, driver: Driver, news: _News, on_opened: Callable[[Channel], None]
@@ -213,13 +305,34 @@ class Follower:
         new = [o for o in news.opened if o.channel not in driver.channels]
         for one in new:
             driver.add(Channel(id=one.channel, terms=one.terms, side=Side.A))
+        before = {channel: driver.channels[channel].chain for channel in news.views}
         for channel, view in news.views.items():
             driver.feed(channel, ObservedChannel(view=view))
-        for channel in driver.channels.keys() - news.views.keys():
-            if driver.channels[channel].waits_for_time:
-                driver.feed(channel, Elapsed())
+        self._elapse(driver, driver.channels.keys() - news.views.keys())
         for one in new:
             on_opened(driver.channels[one.channel])
+        _tell_losses(before, news.views)
+
+    def _elapse(self, driver: Driver, channels: Iterable[ChannelId]) -> None:
+        self._elapsed_at = time.monotonic()
+        for channel in list(channels):
+            if driver.channels[channel].waits_for_time:
+                driver.feed(channel, Elapsed())
+
+
+def _tell_losses(
+    before: Mapping[ChannelId, ChainView | None], after: Mapping[ChannelId, ChainView]
+) -> None:
+    """Name the channels of which something that was confirmed has vanished."""
+    losses = [
+        (channel, loss)
+        for channel, view in after.items()
+        if (known := before[channel]) is not None and (loss := what_vanished(known, view))
+    ]
+    for channel, loss in losses[:CHANGES_TOLD_MAX]:
+        log.error("channel 0x%s: %s", channel.hex(), loss)
+    if len(losses) > CHANGES_TOLD_MAX:
+        log.error("and %d channels more have lost what was confirmed", len(losses))
 
 
 def _is_restless(channel: Channel) -> bool:

@@ -17,6 +17,8 @@ LOCK_BYTES_MAX = 64
 DATABASE_NAME = "hub.sqlite"
 CONTROL_NAME = "control.sock"
 LOCK_NAME = "lock"
+OUTBOX_NAME = "transactions"
+"""Folder of what the account has sent; see `channels.client.outbox`."""
 
 
 class DataFolderUnusable(LocalError):

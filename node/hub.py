@@ -10,12 +10,15 @@ from typing import Any
 
 import trio
 
+from ..channels.client.continuity import elsewhere
 from ..channels.client.deployment_file import read_deployment
 from ..channels.client.driver import Driver
 from ..channels.client.keystore import read_password_file, unlock
+from ..channels.client.outbox import KEEP_BLOCKS, Outbox
 from ..channels.deployment import Deployment
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
+from .allowances import Allowances
 from .chain import Web3Chain
 from .config import HubConfig
 from .descriptors import make_room
@@ -23,15 +26,17 @@ from .desk import ChainDesk
 from .engine import Engine, Offer
 from .follower import Follower
 from .forgetting import forget_old
-from .home import DATABASE_NAME, owned
+from .home import DATABASE_NAME, OUTBOX_NAME, owned
 from .limits import TAKEOVERS_MAX, DoorLimits
+from .liquidity import Liquidity, OnChain
 from .opener import Opener
 from .programme import check_programmes, load_programme
 from .requests import Requests
 from .rewards import Rewards
-from .sender import connect
+from .sender import TransactionUnknown, connect
 from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
+from .silence import Silence
 from .store import HubStore
 from .tls import ServerTls, load_tls
 
@@ -49,12 +54,15 @@ class Hub:
     account: Address
     signer: Signer
     store: HubStore
+    desk: ChainDesk
     driver: Driver
     engine: Engine
     follower: Follower
     opener: Opener
     settler: Settler
     watcher: Watcher
+    liquidity: Liquidity
+    silence: Silence
     server: Server
     tls: ServerTls | None = None
     port: int = 0
@@ -103,11 +111,14 @@ class Hub:
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
+            "running_twice": self.engine.doubles.listed(),
             "stopped": [to_hex(c.id) for c in channels if c.stopped is not None],
             "settlements": len(settlements),
             "settlement_gas": sum(row["gas_used"] for row in settlements),
             "settled_rows": sum(row["settled"] for row in settlements),
             "settled_channels": sum(row["channels"] for row in settlements),
+            "silent": sum(1 for c in channels if self.silence.is_silent(c.id)),
+            "liquidity": self.liquidity.report(),
         }
 
     def _limits_hit(self) -> dict[str, int]:
@@ -129,6 +140,8 @@ class Hub:
                 "settled_ucent": sum(c.chain.settled_ucent) if c.chain else 0,
                 "withdrawn_ucent": c.chain.withdrawn_ucent[c.side] if c.chain else 0,
                 "available_ucent": c.our_balance_ucent(),
+                "last_heard": self.silence.last_heard(c.id),
+                "silent_seconds": self.silence.silent_seconds(c.id),
             }
             for c in self.driver.channels.values()
         ]
@@ -151,19 +164,25 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     for programme in programmes:
         log.info("pays for %s of %s, version %d", programme.id, programme.agency, programme.version)
     deployment = read_deployment(config.deployment_file)
-    desk = ChainDesk(
-        Web3Chain(
-            connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds),
-            deployment,
-            signer=account,
-            confirmations=config.confirmations,
-        )
-    )
-    await desk.read(lambda chain: chain.check_identity())
+    web3 = connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds)
+    reader = ChainDesk(Web3Chain(web3, deployment, signer=None))
+    await reader.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
         listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
+        desk = ChainDesk(
+            Web3Chain(
+                web3,
+                deployment,
+                signer=account,
+                confirmations=config.confirmations,
+                outbox=Outbox(
+                    config.data_dir / OUTBOX_NAME,
+                    keep_blocks=max(config.confirmations, KEEP_BLOCKS),
+                ),
+            )
+        )
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)
@@ -212,7 +231,14 @@ def _put_together(
     rewards: Rewards,
 ) -> Hub:
     account, signer = keys.account, keys.signer.address
-    follower = Follower(desk, store, account=account, signer=signer, first_block=deployment.block)
+    follower = Follower(
+        desk,
+        store,
+        account=account,
+        signer=signer,
+        first_block=deployment.block,
+        ahead_seconds_max=(None if deployment.is_development else config.chain_ahead_seconds_max),
+    )
     offer = Offer(
         challenge_seconds=config.challenge_seconds,
         challenge_blocks=config.challenge_blocks,
@@ -220,7 +246,17 @@ def _put_together(
         submissions_per_day=config.submissions_per_day,
     )
     engine = Engine(store, rewards, follower.members, follower.moment, offer)
-    driver = Driver(store.ledger, keys.signer, deployment.domain(), follower.moment, engine)
+    place = config.marker_dir
+    driver = Driver(
+        store.ledger,
+        keys.signer,
+        deployment.domain(),
+        follower.moment,
+        engine,
+        elsewhere=None if place is None else elsewhere(place, signer, deployment.deployment),
+    )
+    allowances = _allowances(config, store, follower)
+    driver.countersigning = allowances
     engine.attach(driver, Requests(store, driver, follower.moment, per_day=config.requests_per_day))
     settler = Settler(
         driver,
@@ -229,20 +265,48 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
+    follower.on_replaced = settler.forget_attempts
+    watcher = Watcher(driver, desk, settler, follower)
+    silence = Silence(
+        store.ledger,
+        driver,
+        watcher,
+        engine.heard_since,
+        settle_seconds=config.silent_settle_seconds,
+        close_seconds=config.silent_close_seconds,
+    )
+    settler.is_silent = silence.is_silent
+    chain = OnChain(desk=desk, follower=follower, account=account, signer=signer)
+    liquidity = Liquidity(config, store.ledger, driver, chain, rewards)
+    liquidity.is_present = lambda channel: not silence.is_silent(channel)
+    engine.cover = engine.requests.cover = liquidity
     entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,
         account=account,
         signer=keys.signer,
         store=store,
+        desk=desk,
         driver=driver,
         engine=engine,
         follower=follower,
-        opener=Opener(config, desk, follower, engine, account=account, signer=signer),
+        opener=Opener(config, chain, engine, liquidity, allowances),
         settler=settler,
-        watcher=Watcher(driver, desk, settler, follower),
+        watcher=watcher,
+        liquidity=liquidity,
+        silence=silence,
         server=Server(engine, driver, deployment.domain(), keys.signer, entrance),
         tls=keys.tls,
+    )
+
+
+def _allowances(config: HubConfig, store: HubStore, follower: Follower) -> Allowances:
+    return Allowances(
+        store.ledger,
+        follower.moment,
+        openings_max=config.openings_member_day_max,
+        withdrawal_least_ucent=config.withdrawal_least_ucent,
+        withdrawals_max=config.withdrawals_member_day_max,
     )
 
 
@@ -251,6 +315,10 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.driver.run)
+            try:
+                await hub.desk.send(lambda chain: chain.look_back())
+            except TransactionUnknown as error:  # it is sent again, and looked for before others
+                log.warning("%s", error)
             await hub.follower.poll(hub.driver, hub.engine.on_opened)
             hub.warn_of_membership()
             if hub.driver.in_doubt:
@@ -262,6 +330,8 @@ async def _running(hub: Hub, listener: trio.SocketListener) -> AsyncIterator[Non
             nursery.start_soon(hub.settler.run)
             nursery.start_soon(hub.watcher.run)
             nursery.start_soon(hub.opener.run)
+            nursery.start_soon(hub.liquidity.run)
+            nursery.start_soon(hub.silence.run)
             nursery.start_soon(hub.submit_forever)
             moment, keep_days = hub.follower.moment, hub.config.keep_days
             nursery.start_soon(forget_old, hub.store, hub.driver, moment, keep_days)

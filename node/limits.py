@@ -74,13 +74,13 @@ class Overtaken(PeerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoorLimits:
-    """The limits of the configuration; `handshakes_per_address` is 0 where there is none."""
+    """The limits of a configuration; `handshakes_per_address` is 0 where there is none."""
 
     connections_max: int
-    guests_max: int
-    strangers_max: int
-    handshakes_per_second: int
-    handshakes_per_address: int
+    guests_max: int = 64
+    strangers_max: int = 256
+    handshakes_per_second: int = 200
+    handshakes_per_address: int = 100
 
 
 class _Standing(Enum):

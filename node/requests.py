@@ -31,6 +31,7 @@ from ..channels.state import Channel, Moment
 from ..channels.units import check_amount
 from ..channels.voucher import Payment
 from .forgetting import DailyAllowance
+from .shortage import TOPPING_UP, Cover, NotCovered
 from .store import HubStore
 
 REQUESTS_OPEN_MAX = 1000
@@ -62,6 +63,8 @@ class Requests:
         self._driver = driver
         self._moment = moment
         self._allowance = DailyAllowance(per_day)
+        self.cover: Cover | None = None
+        """Who says in time why a lane does not cover a payment."""
         stored = list(_load(store.ledger, "WHERE state='open'"))
         self._theirs = {ask.id: ask for ask in stored if not ask.ours}
         self._ours = {ask.id: ask for ask in stored if ask.ours}
@@ -116,6 +119,9 @@ class Requests:
         problem = "its id names another request" if known else self._problem(message)
         if problem is not None:
             return _refusal(message.id, problem)
+        shortage = self._uncovered(message)
+        if shortage is not None:
+            return shortage
         ask = PaymentAsk(
             id=message.id,
             ours=False,
@@ -129,6 +135,16 @@ class Requests:
         self._theirs[ask.id] = ask
         self._driver.store([_remember(ask)])
         return None
+
+    def _uncovered(self, message: PaymentRequest) -> PaymentRefused | None:
+        """The refusal of what could not be paid now; it is not kept, another one may be asked."""
+        if self.cover is None:
+            return None
+        channel = self._driver.get(ChannelId(message.channel))
+        why = self.cover.shortage(channel, message.amount_ucent)
+        if why is None or why is TOPPING_UP:
+            return None
+        return PaymentRefused(id=message.id, code=why.code, text=f"{why.text}: {why.remedy}")
 
     def _problem(self, message: PaymentRequest) -> str | None:
         if message.amount_ucent < 1:
@@ -152,8 +168,16 @@ class Requests:
         return None
 
     def pay(self, request: bytes) -> None:
-        """Promise what a wallet asks; raises `UnknownRequest`, `RequestDecided` and the core's."""
+        """Promise what a wallet asks.
+
+        Raises `UnknownRequest`, `RequestDecided`, `NotCovered` and what the core does; the request
+        then still waits.
+        """
         ask = self._waiting(request)
+        if self.cover is not None:
+            why = self.cover.refuse(self._driver.get(ask.channel), ask.amount_ucent)
+            if why is not None:
+                raise NotCovered(why)
         moment = self._moment()
         receipt = make_receipt(
             ReceiptType.REQUEST,

@@ -43,6 +43,20 @@ class Priced:
     """Programme, quantity, time taken and µ¢ of each payment: what `undo` takes back."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a programme may pay and has paid, in µ¢; no budget of its own is None."""
+
+    programme: str
+    budget_ucent: int | None
+    spent_ucent: int
+
+    @property
+    def left_ucent(self) -> int | None:
+        """What it may still pay."""
+        return None if self.budget_ucent is None else max(self.budget_ucent - self.spent_ucent, 0)
+
+
 class Rewards:
     """Prices readings and remembers what was rewarded; forgets a pricing that was not paid."""
 
@@ -51,6 +65,13 @@ class Rewards:
         self._programmes = tuple(programmes)
         self._taken: dict[tuple[Address, str, str], list[Decimal]] = {}
         self._spent = {p.id: store.spent_ucent(p.id) for p in self._programmes}
+
+    def budgets(self) -> list[Budget]:
+        """Every programme's budget, and what it has paid."""
+        return [
+            Budget(programme=p.id, budget_ucent=p.budget_ucent, spent_ucent=self._spent[p.id])
+            for p in self._programmes
+        ]
 
     def price(
         self, account: Address, submission: bytes, records: Sequence[Record], moment: Moment

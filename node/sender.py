@@ -1,7 +1,13 @@
-"""Sends one account's transactions over web3 and waits for them; turns failures into our errors."""
+"""Sends one account's transactions over web3 and waits for them; turns failures into our errors.
+
+Rule: a transaction is on disk before it is sent, and nothing is sent while an earlier one may still
+be mined; so nothing is done twice, whatever endpoint and chain do with it.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +21,13 @@ from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BlockNotFound,
     ContractLogicError,
-    TimeExhausted,
     TransactionNotFound,
     Web3Exception,
     Web3RPCError,
 )
 from web3.types import TxReceipt
 
+from ..channels.client.outbox import Judgement, Outbox, Quarrel, Sent
 from ..channels.client.transaction import Transaction, sign_transaction
 from ..channels.errors import ChainError
 from ..channels.hashing import keccak256
@@ -31,10 +37,18 @@ from ..channels.signing import Signer
 RECEIPT_SECONDS_MAX = 120
 """Long enough for a chain that makes a block every few seconds and was briefly stalled."""
 RECEIPT_POLL_SECONDS = 0.2
+PUSH_AGAIN_SECONDS = 15
+"""Between two times that what no block holds is sent: nodes forget, and fees rise."""
+FEE_BUMP_PERCENT = 113
+"""Over the fee of the one that is replaced: nodes want 110, some of them 112.5."""
+FEE_PER_GAS_MAX_WEI = 10**12
+"""A thousand gwei: what an endpoint that lies can make us pay, at most."""
 GAS_MARGIN_PERCENT = 10
 """Over the estimate: state may have changed by the time the transaction is mined."""
 REASON_CHARACTERS_MAX = 300
 """Of what an endpoint says: some send a page of HTML."""
+
+log = logging.getLogger("farthing.hub.chain")
 
 
 class ChainUnreachable(ChainError):
@@ -112,14 +126,20 @@ def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:
 
 
 class Sender:
-    """One account's transactions, one at a time; the account's key stays in its `Signer`."""
+    """One account's transactions, one at a time; the account's key stays in its `Signer`.
 
-    def __init__(self, web3: Web3, signer: Signer, chain_id: int) -> None:
+    Each is written into the outbox before it is sent, so that a hub that is killed knows of it.
+    """
+
+    def __init__(
+        self, web3: Web3, signer: Signer, chain_id: int, *, outbox: Outbox | None = None
+    ) -> None:
         self.web3 = web3
         self.address = checksum(signer.address)
         self._signer = signer
         self._chain_id = chain_id
-        self._unknown: HexBytes | None = None
+        self._outbox = Outbox() if outbox is None else outbox
+        self._quarrel = Quarrel()
 
     def send(self, what: str, call: Any) -> TxReceipt:
         """Sign, send and wait for a contract call or constructor; raises `ChainError`.
@@ -128,63 +148,191 @@ class Sender:
         and raises until the endpoint has said what became of the earlier transaction, and once
         more then: who repeats a call must look at the chain in between.
         """
-        self._look_back(what)
+        unknown = [sent for sent in self._outbox.rows if sent.block is None]
+        if self._outbox.rows:
+            self.look_back()
+        if unknown:
+            raise TransactionUnknown(
+                f"{what}: not sent, as the outcome of transaction"
+                f" {to_hex(unknown[0].transaction_hash)} was unknown"
+            )
         with _sending(what):
-            raw = self._signed(call)
-        self._unknown = HexBytes(keccak256(raw))
-        try:
-            with _sending(what):
-                sent = self.web3.eth.send_raw_transaction(HexBytes(raw))
-        except TransactionFailed:
-            self._unknown = None
-            raise
-        receipt = self._receipt(what, sent)
-        self._unknown = None
+            sent = self._signed(what, call)
+        self._outbox.add(sent)
+        self._push(sent)
+        receipt = self._receipt(sent)
         if receipt["status"] != 1:
-            raise TransactionFailed(f"{what}: transaction {to_hex(bytes(sent))} reverted")
+            text = f"{what}: transaction {to_hex(sent.transaction_hash)} reverted"
+            raise TransactionFailed(text)
         return receipt
 
-    def _signed(self, call: Any) -> bytes:
+    def look_back(self) -> int:
+        """Find out what became of all that was sent; the newest block in which some of it is.
+
+        What is in no block is sent again, for a higher fee where the chain asks for more. Raises
+        `TransactionUnknown` while anything is under way, `ChainError`.
+        """
+        judgement = self._judge()
+        for sent in judgement.returned:
+            log.warning("%s: its block was taken back, it is sent again", sent.what)
+        for sent in judgement.under_way:
+            try:
+                self._push(self._renewed(sent))
+            except TransactionFailed as error:
+                log.warning("%s", error)
+        if judgement.under_way:
+            raise TransactionUnknown(
+                f"{judgement.under_way[0].what}: transaction"
+                f" {to_hex(judgement.under_way[0].transaction_hash)} is in no block yet"
+            )
+        return judgement.block
+
+    def _judge(self) -> Judgement:
+        with asking("looking for our transactions"):
+            count = self.web3.eth.get_transaction_count(self.address, "latest")
+            mined = {
+                sent.transaction_hash: receipt["blockNumber"]
+                for sent in self._outbox.rows
+                if (receipt := self._find(sent)) is not None
+            }
+            # After the count: whatever used a nonce is in the state of this block.
+            head = self.web3.eth.block_number
+        judgement = self._outbox.judge(count=count, head=head, mined=mined)
+        if self._quarrel.tells(strange=judgement.strange):
+            self._warn_of_another()
+        return judgement
+
+    def _warn_of_another(self) -> None:
+        text = "another program sends transactions from %s: run one hub with one account"
+        log.warning(text, self.address)
+
+    def _find(self, sent: Sent) -> TxReceipt | None:
+        """The receipt of a transaction of ours; None where no block holds it."""
+        try:
+            receipt = self.web3.eth.get_transaction_receipt(HexBytes(sent.transaction_hash))
+        except TransactionNotFound:
+            return None
+        if bytes(receipt["transactionHash"]) != sent.transaction_hash:
+            raise ValueError("it is another transaction's receipt")
+        return receipt
+
+    def _signed(self, what: str, call: Any) -> Sent:
         built = call.build_transaction({"from": self.address, "gas": 0, "gasPrice": 0})
         estimate = call.estimate_gas({"from": self.address})
         to = built.get("to")
+        mined = self.web3.eth.get_transaction_count(self.address, "latest")
+        nonce = self.web3.eth.get_transaction_count(self.address, "pending")
+        if self._quarrel.tells(strange=nonce > mined):  # nothing of ours waits
+            self._warn_of_another()
+        newest = max((sent.nonce for sent in self._outbox.rows), default=-1)
+        if nonce <= newest:
+            raise ChainUnreachable(
+                f"{what}: the endpoint lags: it does not know our transaction {newest} yet"
+            )
+        return self._made(
+            what,
+            Transaction(
+                chain_id=self._chain_id,
+                nonce=nonce,
+                to=Address(bytes.fromhex(to[2:]) if to else b""),
+                data=bytes.fromhex(built["data"][2:]),
+                gas_limit=estimate + estimate * GAS_MARGIN_PERCENT // 100,
+                fee_per_gas_wei=_bounded_fee(self.web3.eth.gas_price),
+            ),
+        )
+
+    def _made(self, what: str, transaction: Transaction) -> Sent:
+        raw = sign_transaction(transaction, self._signer)
+        return Sent(
+            what=what,
+            nonce=transaction.nonce,
+            transaction_hash=keccak256(raw),
+            raw=raw,
+            to=transaction.to,
+            data=transaction.data,
+            gas_limit=transaction.gas_limit,
+            fee_per_gas_wei=transaction.fee_per_gas_wei,
+        )
+
+    def _renewed(self, sent: Sent) -> Sent:
+        """The same for the fee that the chain asks now, where it offers less; else itself."""
+        with asking(sent.what):
+            price = self.web3.eth.gas_price
+        if price <= sent.fee_per_gas_wei:
+            return sent
+        fee = max(price, sent.fee_per_gas_wei * FEE_BUMP_PERCENT // 100 + 1)
         transaction = Transaction(
             chain_id=self._chain_id,
-            nonce=self.web3.eth.get_transaction_count(self.address, "pending"),
-            to=Address(bytes.fromhex(to[2:]) if to else b""),
-            data=bytes.fromhex(built["data"][2:]),
-            gas_limit=estimate + estimate * GAS_MARGIN_PERCENT // 100,
-            fee_per_gas_wei=self.web3.eth.gas_price,
+            nonce=sent.nonce,
+            to=sent.to,
+            data=sent.data,
+            gas_limit=sent.gas_limit,
+            fee_per_gas_wei=_bounded_fee(fee),
         )
-        return sign_transaction(transaction, self._signer)
+        renewed = self._made(sent.what, transaction)
+        self._outbox.add(renewed)
+        return renewed
 
-    def _receipt(self, what: str, sent: HexBytes) -> TxReceipt:
-        with asking(what):
-            try:
-                return self.web3.eth.wait_for_transaction_receipt(
-                    sent, timeout=RECEIPT_SECONDS_MAX, poll_latency=RECEIPT_POLL_SECONDS
-                )
-            except TimeExhausted as error:
-                raise TransactionUnknown(
-                    f"{what}: transaction {to_hex(bytes(sent))} is in no block"
-                    f" after {RECEIPT_SECONDS_MAX} s"
-                ) from error
+    def _push(self, sent: Sent) -> None:
+        """Give it to the node; raises `TransactionFailed` where that neither takes nor has it."""
+        try:
+            with _sending(sent.what):
+                self.web3.eth.send_raw_transaction(HexBytes(sent.raw))
+        except TransactionFailed:
+            if not self._holds(sent):
+                self._outbox.forget(sent)
+                raise
 
-    def _look_back(self, what: str) -> None:
-        unknown = self._unknown
-        if unknown is None:
-            return
-        with asking(what):
+    def _holds(self, sent: Sent) -> bool:
+        """Whether the node has it, waiting or mined: it refuses what it has, too."""
+        with asking(sent.what):
             try:
-                self.web3.eth.get_transaction_receipt(unknown)
-                self._unknown = None
+                found = self.web3.eth.get_transaction(HexBytes(sent.transaction_hash))
             except TransactionNotFound:
-                count = self.web3.eth.get_transaction_count
-                if count(self.address, "pending") == count(self.address, "latest"):
-                    self._unknown = None  # the endpoint never had it, or has dropped it
-        raise TransactionUnknown(
-            f"{what}: not sent, as the outcome of transaction {to_hex(bytes(unknown))} was unknown"
-        )
+                return False
+            return bytes(found["hash"]) == sent.transaction_hash
+
+    def _receipt(self, sent: Sent) -> TxReceipt:
+        """Wait until a block holds it; sent again now and then, for nodes forget."""
+        give_up = time.monotonic() + RECEIPT_SECONDS_MAX
+        again = time.monotonic() + PUSH_AGAIN_SECONDS
+        while True:
+            receipt = self._placed(sent)
+            if receipt is not None:
+                return receipt
+            now = time.monotonic()
+            if now >= give_up:
+                raise TransactionUnknown(
+                    f"{sent.what}: transaction {to_hex(sent.transaction_hash)} is in no block"
+                    f" after {RECEIPT_SECONDS_MAX} s"
+                )
+            if now >= again:
+                again = now + PUSH_AGAIN_SECONDS
+                self._push_again(sent)
+            time.sleep(RECEIPT_POLL_SECONDS)
+
+    def _placed(self, sent: Sent) -> TxReceipt | None:
+        """The receipt of a transaction, or of what replaced it for a higher fee."""
+        with asking(sent.what):
+            for each in self._outbox.rows:
+                if each.nonce == sent.nonce and (receipt := self._find(each)) is not None:
+                    each.block = receipt["blockNumber"]
+                    return receipt
+        return None
+
+    def _push_again(self, sent: Sent) -> None:
+        """Send it again, or find that its nonce was used up; raises `TransactionUnknown` then."""
+        newest = [each for each in self._judge().under_way if each.nonce == sent.nonce]
+        if newest:
+            self._push(self._renewed(newest[-1]))
+        elif self._placed(sent) is None:
+            text = "its nonce is used up, and no receipt says that it was by this transaction"
+            raise TransactionUnknown(f"{sent.what}: {text}")
+
+
+def _bounded_fee(fee_wei: int) -> int:
+    """A fee that the account can stand, whatever an endpoint says that the chain asks for."""
+    return min(fee_wei, FEE_PER_GAS_MAX_WEI)
 
 
 def checksum(address: bytes) -> ChecksumAddress:

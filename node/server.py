@@ -7,19 +7,19 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
 from ..channels.client.driver import Driver
-from ..channels.client.memory import Memory
+from ..channels.client.memory import BYTES_MAX, Memory
 from ..channels.client.pace import Pace, TokenBucket
-from ..channels.client.session import run_session, say_error
+from ..channels.client.session import Handler, run_session, say_error
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX, ConnectionLost, Wire
 from ..channels.eip712 import Domain
 from ..channels.errors import FarthingError, LocalError, PeerError
 from ..channels.ids import Address, address_to_hex
 from ..channels.signing import Signer
-from .engine import Engine
 from .limits import Door, DoorLimits, Overtaken, TooManyHandshakes, Visit
 from .tls import ServerTls, SpeaksOtherwise, accept
 
@@ -73,24 +73,40 @@ class Entrance:
     """How a server lets peers in: its limits, its TLS if it has any, its memory for all of them."""
 
     limits: DoorLimits
-    tls: ServerTls | None
-    queued_bytes_max: int
+    tls: ServerTls | None = None
+    queued_bytes_max: int = BYTES_MAX
+
+
+class Host(Handler, Protocol):
+    """What serves the connections that have authenticated, such as a hub's engine."""
+
+    def is_member(self, signer: Address) -> bool:
+        """Whether a signer has a member's place; who has not is a guest."""
+
+    def is_connected(self, signer: Address) -> bool:
+        """Whether a signer has a connection, which a new one takes over."""
+
+    def on_connected(self, wire: Wire, signer: Address) -> None:
+        """Greet a wallet; raises `PeerError` to end the connection."""
+
+    def on_disconnected(self, wire: Wire, signer: Address) -> None:
+        """Forget a connection that ended."""
 
 
 class Server:
     """Accepts wallets: TLS, handshake, then a session, until either side ends it."""
 
     def __init__(
-        self, engine: Engine, driver: Driver, domain: Domain, signer: Signer, entrance: Entrance
+        self, host: Host, driver: Driver, domain: Domain, signer: Signer, entrance: Entrance
     ) -> None:
-        self._engine = engine
+        self._host = host
         self._driver = driver
         self._domain = domain
         self._signer = signer
         self._tls = entrance.tls
         self.memory = Memory(entrance.queued_bytes_max)
         self._lines = TokenBucket(STRANGERS_LOGGED, STRANGERS_LOGGED_BURST, trio.current_time())
-        self.door = Door(entrance.limits, engine.is_member, engine.is_connected)
+        self.door = Door(entrance.limits, host.is_member, host.is_connected)
 
     @property
     def connections(self) -> int:
@@ -122,16 +138,16 @@ class Server:
         wire: Wire | None = None
         try:
             wire = await self._greeted(stream, visit)
-            self._engine.on_connected(wire, _proven(visit))
+            self._host.on_connected(wire, _proven(visit))
             pace = Pace(self.door.hits, self.door.points(visit))
-            await run_session(wire, self._driver, self._engine, pace)
+            await run_session(wire, self._driver, self._host, pace)
         except FarthingError as error:
             if error.code in LIMIT_CODES:
                 self.door.hits[error.code] += 1
             self._log_end(visit, error)
         finally:
             if wire is not None and visit.signer is not None:
-                self._engine.on_disconnected(wire, visit.signer)
+                self._host.on_disconnected(wire, visit.signer)
             self.door.leave(visit)
             await trio.aclose_forcefully(stream)
 

@@ -67,6 +67,8 @@ class Settler:
         self._rows_max = rows_max
         self._unsettled_since: dict[Lane, float] = {}
         self._attempts: dict[Lane, _Attempt] = {}
+        self.is_silent: Callable[[ChannelId], bool] = lambda _: False
+        """Whether a channel's wallet has gone silent: its lanes are due whatever is in them."""
 
     async def run(self) -> None:
         """Settle what is due until cancelled; a chain that fails is asked again."""
@@ -111,6 +113,10 @@ class Settler:
             )
         return mined
 
+    def forget_attempts(self) -> None:
+        """Take no lane for settled, or on its way: the blocks that did it were replaced."""
+        self._attempts.clear()
+
     def _note_age(self) -> None:
         """Keep since when each lane has been unsettled; forget those that no longer are."""
         now = time.monotonic()
@@ -132,7 +138,7 @@ class Settler:
         attempt = self._attempt_at_this_total(channel, lane)
         if attempt is not None:  # not confirmed yet, or skipped: not the same again at once
             return now - attempt.at >= self._age_seconds
-        if unsettled_ucent >= self._unsettled_ucent:
+        if unsettled_ucent >= self._unsettled_ucent or self.is_silent(channel.id):
             return True
         since = self._unsettled_since.get((channel.id, lane), now)
         return now - since >= self._age_seconds

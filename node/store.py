@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 from ..channels.client.ledger import Ledger, Statement
 from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
-from ..channels.ids import Address, address_to_hex, to_hex
+from ..channels.ids import Address, ChannelId, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
 
@@ -49,11 +49,54 @@ CREATE TABLE request (
 CREATE INDEX request_state ON request (state);
 """
 
-LATER_SCHEMA: Final = (
+LATER_TABLES: Final = (
+    # When each submission was decided, in days since 1970.
     "CREATE TABLE IF NOT EXISTS submission_day (day INTEGER NOT NULL, signer BLOB NOT NULL,"
-    " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID"
+    " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS top_up (
+    id INTEGER PRIMARY KEY, channel BLOB NOT NULL, account BLOB NOT NULL,
+    amount_ucent TEXT NOT NULL, deposit_before_ucent TEXT NOT NULL, nonce INTEGER NOT NULL,
+    day INTEGER NOT NULL, block INTEGER, state TEXT NOT NULL
+)""",
+    "CREATE INDEX IF NOT EXISTS top_up_day ON top_up (day)",
+    "CREATE INDEX IF NOT EXISTS top_up_sent ON top_up (state) WHERE state='sent'",
+    """CREATE TABLE IF NOT EXISTS member_day (
+    kind TEXT NOT NULL, account BLOB NOT NULL, day INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (kind, account)
+) WITHOUT ROWID""",
+    # `uptime` is the hub's running time at which a wallet was last heard; null while connected.
+    """CREATE TABLE IF NOT EXISTS heard (
+    channel BLOB PRIMARY KEY, uptime INTEGER, at INTEGER NOT NULL
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS recent_block (
+    number INTEGER PRIMARY KEY, hash BLOB NOT NULL, channels TEXT, members TEXT
+)""",
 )
-"""When each submission was decided, in days since 1970; databases of 0.1 before it lack it."""
+"""Tables that came after version 2 of the database: made in those that lack them."""
+
+
+BLOCKS_KEPT: Final = 64
+"""Heads that are remembered with what they touched: a reorganisation among them is read again, and
+no more; one that is deeper is read from the first block on."""
+TOUCHED_MAX: Final = 1_000
+"""Channels and members remembered for one head; where it touched more, it touched any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """Of what the logs up to a head spoke, since the head before."""
+
+    channels: frozenset[ChannelId]
+    members: frozenset[Address]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentBlock:
+    """A head that was taken in; `touched` is None where that is too much to remember."""
+
+    number: int
+    hash: bytes
+    touched: Touched | None
 
 
 class OtherHubsDatabase(LocalError):
@@ -76,7 +119,7 @@ class HubStore:
         """Open or create the database; raises `LedgerUnusable`."""
         self._path = path
         self.ledger = Ledger(path, schema=HUB_SCHEMA)
-        self.ledger.commit((), (), [(LATER_SCHEMA, ())])
+        self.ledger.commit((), (), [(sql, ()) for sql in LATER_TABLES])
         self._date_all(int(time.time()) // DAY_SECONDS)
 
     def _date_all(self, day: int) -> None:
@@ -231,11 +274,41 @@ class HubStore:
         number, block_hash = json.loads(rows[0][0])
         return number, bytes.fromhex(block_hash)
 
+    def recent_blocks(self) -> list[RecentBlock]:
+        """The newest heads that were taken in, oldest first."""
+        rows = self.ledger.query("SELECT * FROM recent_block ORDER BY number")
+        return [
+            RecentBlock(number=number, hash=block_hash, touched=_touched(channels, members))
+            for number, block_hash, channels, members in rows
+        ]
+
     @staticmethod
-    def remember_cursor(number: int, block_hash: bytes) -> Statement:
-        """Remember the last block whose logs were taken in."""
-        value = json.dumps([number, block_hash.hex()])
-        return "INSERT OR REPLACE INTO setting VALUES ('cursor', ?)", (value,)
+    def remember_block(block: RecentBlock, *, replaces_above: int | None = None) -> list[Statement]:
+        """Remember a head as the cursor; `replaces_above` is the block that a fork began after."""
+        cursor = json.dumps([block.number, block.hash.hex()])
+        touched = block.touched
+        if touched is not None and len(touched.channels) + len(touched.members) > TOUCHED_MAX:
+            touched = None
+        channels = members = None
+        if touched is not None:
+            channels = json.dumps([channel.hex() for channel in touched.channels])
+            members = json.dumps([member.hex() for member in touched.members])
+        statements: list[Statement] = []
+        if replaces_above is not None:
+            statements.append(("DELETE FROM recent_block WHERE number > ?", (replaces_above,)))
+        return [
+            *statements,
+            ("INSERT OR REPLACE INTO setting VALUES ('cursor', ?)", (cursor,)),
+            (
+                "INSERT INTO recent_block VALUES (?, ?, ?, ?) ON CONFLICT (number) DO NOTHING",
+                (block.number, block.hash, channels, members),
+            ),
+            (
+                "DELETE FROM recent_block WHERE number NOT IN"
+                " (SELECT number FROM recent_block ORDER BY number DESC LIMIT ?)",
+                (BLOCKS_KEPT,),
+            ),
+        ]
 
     # -- settlements ------------------------------------------------------------------------
 
@@ -269,3 +342,12 @@ class HubStore:
             }
             for block, settled, channels, skipped, gas in rows
         ]
+
+
+def _touched(channels: str | None, members: str | None) -> Touched | None:
+    if channels is None or members is None:
+        return None
+    return Touched(
+        channels=frozenset(ChannelId(bytes.fromhex(text)) for text in json.loads(channels)),
+        members=frozenset(Address(bytes.fromhex(text)) for text in json.loads(members)),
+    )

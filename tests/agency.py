@@ -1,6 +1,7 @@
 """A hub and alice's wallet as processes of their own on a real chain, and the commands to them."""
 
 import itertools
+import os
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,17 @@ class Agency:
         self.until(lambda: self.ask_hub("status", "--json").json["head_block"] >= head)
         self.until(lambda: self.ask_wallet("status", "--json").json["chain"]["head_block"] >= head)
 
+    def audit(self, *files: Path) -> list[str]:
+        """What an auditor finds wrong with alice's channel, given these receipts."""
+        done = farthing(
+            *("audit", "check", "--rpc", self.city.rpc_url, "--json"),
+            *("--deployment", self.city.deployment_file),
+            *itertools.chain.from_iterable(("--receipts", file) for file in files),
+        )
+        assert done.code in (0, 1), done.err  # other tests' channels are on this chain too
+        texts = [finding["text"] for finding in done.json["findings"]]
+        return [text for text in texts if self.channel()["channel"] in text]
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what processes do; they have nothing to wait for but what they answer."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -107,6 +119,7 @@ class Agency:
             capture_output=True,
             timeout=PATIENCE_SECONDS,
             check=False,
+            env={**os.environ, "XDG_STATE_HOME": str(self.folder.path.parent / "state")},
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 

@@ -8,6 +8,7 @@ how busy the machine is.
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,12 +45,22 @@ def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
         yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
 
 
+@pytest.fixture(autouse=True)
+def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own for each test: what is kept outside of folders, as on a new one."""
+    home = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return home
+
+
 @pytest.fixture
 def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hubs of this process look and gather every few milliseconds, not every second."""
     for name in (
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",
+        "liquidity.GATHER_SECONDS",
+        "silence.LOOK_SECONDS",
         "settler.CHECK_SECONDS",
         "hub.SUBMIT_POLL_SECONDS",
         "sender.RECEIPT_POLL_SECONDS",

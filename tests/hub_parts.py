@@ -56,9 +56,11 @@ class ScriptedChain:
     def __init__(self) -> None:
         self.number = 100
         self.fork = 0
+        self.forked_after = 0
         self.timestamp = NOW
         self.news: dict[int, Logs] = {}
         self.views: dict[ChannelId, ChainView] = {}
+        self.members: dict[Address, MemberRow] = {}
         self.failures: list[tuple[str, Exception]] = []
         self.settled: list[list[SettleRow]] = []
         self.finished: list[int] = []
@@ -76,7 +78,8 @@ class ScriptedChain:
                 raise error
 
     def _hash(self, number: int) -> bytes:
-        return bytes([self.fork]) + number.to_bytes(31, "big")
+        fork = self.fork if number > self.forked_after else 0
+        return bytes([fork]) + number.to_bytes(31, "big")
 
     def head(self) -> Head:
         self._may_fail("head")
@@ -94,6 +97,10 @@ class ScriptedChain:
             touched=frozenset(c for logs in found for c in logs.touched),
             members=tuple(m for logs in found for m in logs.members),
         )
+
+    def member(self, account: Address, head: Head) -> MemberRow:
+        self._may_fail("member")
+        return self.members[account]
 
     def view(self, channel: ChannelId, head: Head) -> ChainView:
         self._may_fail("view")

@@ -191,7 +191,14 @@ def new_signer() -> Signer:
     return Signer(secrets.token_bytes(32))
 
 
-def hub_folder(city: City, folder: Path, *, programme: str = PROGRAMME, **settings: Any) -> Path:
+def hub_folder(
+    city: City,
+    folder: Path,
+    *,
+    programme: str = PROGRAMME,
+    minted_ucent: int | None = None,
+    **settings: Any,
+) -> Path:
     """Make a registered and funded hub's folder; returns its hub.toml."""
     folder.mkdir(parents=True)
     password = folder / "password"
@@ -200,7 +207,7 @@ def hub_folder(city: City, folder: Path, *, programme: str = PROGRAMME, **settin
     account = keystore.create(folder / "account.json", PASSWORD)
     signer = keystore.create(folder / "signer.json", PASSWORD)
     city.register(account, signer, role=Role.HUB)
-    city.fund(account)
+    city.fund(account, minted_ucent or MINTED_UCENT)
     (folder / "programme.toml").write_text(programme)
     values = {
         "listen_port": 0,
@@ -215,6 +222,9 @@ def hub_folder(city: City, folder: Path, *, programme: str = PROGRAMME, **settin
         "challenge_blocks": CHALLENGE_BLOCKS_MIN,
         "deposit_ucent": DEPOSIT_UCENT,
         "settle_unsettled_ucent": UCENT_PER_UNIT,
+        "withdrawal_least_ucent": 1,
+        "withdrawals_member_day_max": 1000,
+        "openings_member_day_max": 1000,
         **settings,
     }
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]

@@ -99,13 +99,15 @@ class Notes:
 class Node:
     """One party's process: a ledger in a file, a driver, and notes."""
 
-    def __init__(self, path: Path, signer: Signer) -> None:
+    def __init__(self, path: Path, signer: Signer, elsewhere: Path | None = None) -> None:
         self.path = path
         self.signer = signer
         self.now: Callable[[], Moment] = moment
         self.notes = Notes()
         self.ledger = Ledger(path)
-        self.driver = Driver(self.ledger, signer, DOMAIN, self._moment, self.notes)
+        self.driver = Driver(
+            self.ledger, signer, DOMAIN, self._moment, self.notes, elsewhere=elsewhere
+        )
         self.driver.on_change = self.notes.wake
         self.wires: list[Wire] = []
         self.port = 0

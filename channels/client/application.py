@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..errors import FarthingError
 from ..state import Channel, SignedClose, Withdrawal, WithdrawalTerms
 from ..voucher import Payment
+from .ledger import Statement
 
 
 class Application(Protocol):
@@ -30,3 +32,13 @@ class Application(Protocol):
 
     def on_withdrawal(self, channel: Channel, terms: WithdrawalTerms, *, taken: bool) -> None:
         """Take note that our own withdrawal is on-chain, or has died and is free again."""
+
+
+class Countersigning(Protocol):
+    """Which of the peers' withdrawals a party countersigns, of those that the core allows."""
+
+    def refusal(self, channel: Channel, terms: WithdrawalTerms) -> FarthingError | None:
+        """Why a withdrawal is not countersigned, or None where it is."""
+
+    def countersigned(self, channel: Channel) -> list[Statement]:
+        """What to commit with the signature on one."""

@@ -157,11 +157,18 @@ class Wallet:
         self._call(lambda wallet: wallet.wait_queue_empty(timeout_seconds=timeout_seconds))
 
     def pay(
-        self, amount_ucent: int, purpose: str, *, timeout_seconds: float | None = None
+        self,
+        amount_ucent: int,
+        purpose: str,
+        payment_id: bytes | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> SentPayment:
         """See `wallet.Wallet.pay`."""
         return self._call(
-            lambda wallet: wallet.pay(amount_ucent, purpose, timeout_seconds=timeout_seconds)
+            lambda wallet: wallet.pay(
+                amount_ucent, purpose, payment_id, timeout_seconds=timeout_seconds
+            )
         )
 
     def pay_many(

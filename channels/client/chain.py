@@ -180,8 +180,7 @@ class ChainReader:
         """The newest confirmed block."""
         if self.confirmations == 0:
             return await self._block("latest")
-        latest = quantity(await self.rpc.call("eth_blockNumber"), "the block number")
-        return await self.block(max(0, latest - self.confirmations))
+        return await self.block(max(0, await self.newest() - self.confirmations))
 
     async def block(self, number: int) -> Head:
         """The block of that number; raises `RpcUnusable` if the endpoint has none."""
@@ -189,6 +188,10 @@ class ChainReader:
         if head.block != number:
             raise RpcUnusable(f"block {head.block} was given for block {number}")
         return head
+
+    async def block_hash(self, number: int) -> bytes:
+        """The hash of the block of that number; raises as `block`."""
+        return (await self.block(number)).block_hash
 
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         """What the contract says of the channel at that block; amounts in µ¢."""
@@ -283,10 +286,15 @@ class ChainReader:
         (word,) = await self._view(token, abi.ALLOWANCE, owner, spender, block=hex(block))
         return uint_of(word, "an allowance")
 
-    async def next_nonce(self, account: Address) -> int:
-        """The nonce of the account's next transaction, those the node still holds counted in."""
-        answer = await self.rpc.call("eth_getTransactionCount", to_hex(account), "pending")
+    async def next_nonce(self, account: Address, *, waiting: bool = True) -> int:
+        """The nonce of the account's next transaction, those that wait for a block counted in."""
+        block = "pending" if waiting else "latest"
+        answer = await self.rpc.call("eth_getTransactionCount", to_hex(account), block)
         return quantity(answer, "the nonce")
+
+    async def newest(self) -> int:
+        """The newest block's number, confirmed or not."""
+        return quantity(await self.rpc.call("eth_blockNumber"), "the block number")
 
     async def estimate_gas(self, sender: Address, to: Address, data: bytes) -> int:
         """Gas the call would use now; raises `RpcRefused` with the reason if it would revert."""

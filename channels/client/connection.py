@@ -38,6 +38,7 @@ from .ledger import LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import run_session
 from .tls import dial
+from .twin import RunningTwice, Twin
 from .wire import Refused, Wire
 
 CONNECT_SECONDS_MAX: Final = 10
@@ -58,7 +59,7 @@ PROPOSE_AFTER_SECONDS: Final = 0.5
 PROPOSE_AGAIN_SECONDS: Final = 2.0
 """After an answer that another try may change."""
 
-TEMPORARY_ERRORS: Final = frozenset({"hub-busy", "not-now", "stale-view"})
+TEMPORARY_ERRORS: Final = frozenset({"hub-busy", "hub-out-of-funds", "not-now", "stale-view"})
 """Answers of a hub to a proposal after which asking again helps."""
 
 
@@ -97,6 +98,21 @@ class Receiver(Protocol):
         """The connection is gone."""
 
 
+async def open_wire(settings: Settings) -> Wire:
+    """Connect to the hub of the settings; nobody has proven anything yet.
+
+    Raises `HubUnreachable`.
+    """
+    hub = settings.hub
+    try:
+        with trio.fail_after(CONNECT_SECONDS_MAX):
+            dialled = await dial(hub.host, hub.port, settings.trust)
+            return Wire(dialled.stream, certificate=dialled.certificate)
+    except (OSError, trio.TooSlowError) as error:
+        cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
+        raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Announced:
     terms: Terms
@@ -117,6 +133,8 @@ class Connection:
     ) -> None:
         self.state = LinkState.DIALLING
         self.trouble: FarthingError | None = None
+        self.failures = 0
+        """Tries since the last contact that did not bring one."""
         self.refusal: Refused | None = None
         self.joining = 0
         self._settings = settings
@@ -128,15 +146,14 @@ class Connection:
         self._announced: dict[ChannelId, _Announced] = {}
         self._early: dict[ChannelId, Reestablish] = {}
         self._propose_at = float("-inf")
+        self.twin = Twin()
         self.refused: dict[ChannelId, Error] = {}
         """The hub's newest error about each channel; what it was about ended or goes on."""
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
         self._proposed = False
-        self._replaced = False
         self._was_good = False
-        """Whether a channel was usable on the last connection, however short that was, and no other
-        instance of this wallet took it over: the two would do so ever faster."""
+        """Whether a channel was usable on the last connection, however short that was."""
 
     def attach(self, driver: Driver, receiver: Receiver) -> None:
         """Give the connection what it serves; they need each other."""
@@ -182,24 +199,30 @@ class Connection:
             except FarthingError as error:
                 if isinstance(error, InvariantBroken | LedgerUnusable):
                     raise
+                self.failures += 1
                 self._lost(error)
             if self._was_good or trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
             self._set(LinkState.WAITING)
+            await trio.sleep(self.twin.rested())
             # Half of it at random, so that a hub that comes back is not asked by all at once.
             await trio.sleep(delay_seconds * (0.5 + random.random() / 2))  # noqa: S311 - no secret
             delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
 
     async def _once(self) -> None:
-        self._was_good = self._replaced = False
-        wire = await self._dial()
+        self._was_good = False
+        wire = await open_wire(self._settings)
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
+            self.failures = 0
             self._propose_at = trio.current_time() + PROPOSE_AFTER_SECONDS
             self.trouble = None
             self._set(LinkState.CONNECTED)
             self._notices.tell("connected", f"connected to the hub at {self._settings.hub}")
+            complaint = self.twin.to_say()
+            if complaint is not None:
+                wire.send(complaint)
             await run_session(wire, self._driver, self)
         finally:
             self._forget()
@@ -209,28 +232,19 @@ class Connection:
     def _hub_signer(self) -> Address:
         return self._settings.hub_signer
 
-    async def _dial(self) -> Wire:
-        hub = self._settings.hub
-        try:
-            with trio.fail_after(CONNECT_SECONDS_MAX):
-                dialled = await dial(hub.host, hub.port, self._settings.trust)
-                return Wire(dialled.stream, certificate=dialled.certificate)
-        except (OSError, trio.TooSlowError) as error:
-            cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
-            raise HubUnreachable(f"the hub at {hub} cannot be reached ({cause})") from None
-
     def _set(self, state: LinkState) -> None:
         self.state = state
         self._pulse.beat()
 
     def _lost(self, error: FarthingError) -> None:
         if self.trouble is None or self.trouble.code != error.code:
-            self._notices.tell("disconnected", str(error), code=error.code)
+            kind = error.code if isinstance(error, RunningTwice) else "disconnected"
+            self._notices.tell(kind, str(error), code=error.code)
         self.trouble = error
 
     def _forget(self) -> None:
         was_connected, self._wire = self._wire is not None, None
-        self._was_good = bool(self._told) and not self._replaced
+        self._was_good = bool(self._told)
         self._announced.clear()
         self._early.clear()
         self._speaking.clear()
@@ -284,10 +298,14 @@ class Connection:
         return held is not None and held.phase is Phase.CLOSED
 
     def _on_error(self, message: Error) -> None:
+        if self.twin.hear(message):
+            error = RunningTwice("another process uses this wallet's key at the same time")
+            self._notices.tell(error.code, str(error), code=error.code)
+        if message.code == RunningTwice.code:
+            return
         self._notices.tell(
             "hub-error", f"the hub says: {message.text}: {message.what_to_do}", code=message.code
         )
-        self._replaced = self._replaced or message.code == "replaced"
         channel = ChannelId(message.channel)
         if channel in self._driver.channels:
             self.refused[channel] = message

@@ -80,7 +80,7 @@ async def serve_control(
     try:
         try:
             await place.unlink(missing_ok=True)
-            with _short(path) as name:
+            with _short(path) as name, _for_the_owner():
                 await sock.bind(name)
             await place.chmod(0o600)
         except OSError as error:
@@ -97,6 +97,19 @@ async def serve_control(
         sock.close()
         with trio.CancelScope(shield=True):
             await place.unlink(missing_ok=True)
+
+
+@contextmanager
+def _for_the_owner() -> Iterator[None]:
+    """Make what is made meanwhile for its owner alone: a socket takes its mode from the umask.
+
+    The umask is the process's: what else is made in this moment is as tight.
+    """
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import trio
 
@@ -52,11 +53,12 @@ from ..events import (
 )
 from ..ids import ChannelId, address_to_hex
 from ..messages import Error, Message, Update
+from ..refusals import say
 from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_voucher
 from ..state import Channel, CloseTerms, Moment, WithdrawalTerms
 from ..transition import step
 from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
-from .application import Application
+from .application import Application, Countersigning
 from .continuity import Continuity
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
 from .resending import Resending
@@ -112,8 +114,11 @@ class Driver:
         domain: Domain,
         moment: Callable[[], Moment],
         application: Application,
+        *,
+        elsewhere: Path | None = None,
     ) -> None:
-        self._continuity = Continuity(ledger)
+        """Take up what the ledger holds; `elsewhere` keeps its count of offers a second time."""
+        self._continuity = Continuity(ledger, elsewhere=elsewhere)
         doubt_ends = self._continuity.doubt_ends
         self.channels: dict[ChannelId, Channel] = {
             c.id: replace(c, doubt_ends=doubt_ends) for c in ledger.load_channels()
@@ -132,6 +137,8 @@ class Driver:
         self._wake = trio.Event()
         self.on_change: Callable[[], None] = lambda: None
         """Called when a channel's state has changed in memory; set it before the first event."""
+        self.countersigning: Countersigning | None = None
+        """Who decides, beside the core, which withdrawals of the peers' are countersigned."""
 
     @property
     def in_doubt(self) -> bool:
@@ -252,7 +259,8 @@ class Driver:
         if result.state is not before:  # a commit for nothing costs a device's flash its life
             self._set(result.state)
         if result.state.doubt_ends != before.doubt_ends:
-            self._batch.statements.extend(self._continuity.note(result.state.doubt_ends))
+            noted = self._continuity.note(result.state.doubt_ends, was=before.doubt_ends)
+            self._batch.statements.extend(noted)
         for effect in result.effects:
             self._follow(result.state, effect, newest)
 
@@ -277,19 +285,45 @@ class Driver:
                 verify_digest(self._close_digest(state.id, terms), signature, peer)
                 self._apply(state.id, CloseVerified(terms=terms, signature=signature), newest)
             case SignWithdrawal(terms=terms):
-                signature = self._signer.sign_digest(self._withdrawal_digest(state, terms))
-                self._batch.offers += 1
-                self._apply(state.id, WithdrawalSigned(terms=terms, signature=signature), newest)
+                self._sign_withdrawal(state, terms, newest)
             case VerifyWithdrawal(terms=terms, signature=signature):
-                peer = state.terms.signer(state.side.other)
-                verify_digest(self._withdrawal_digest(state, terms), signature, peer)
-                self._apply(state.id, WithdrawalVerified(terms=terms, signature=signature), newest)
+                self._verify_withdrawal(state, terms, signature, newest)
             case RecordSent(payments=payments, totals=totals):
                 self._record(state.id, SENT, payments, totals)
             case RecordReceived(payments=payments, totals=totals):
                 self._record(state.id, RECEIVED, payments, totals)
             case _:
                 self._later(state, effect)
+
+    def _sign_withdrawal(
+        self,
+        state: Channel,
+        terms: WithdrawalTerms,
+        newest: dict[ChannelId, UnverifiedVoucher],
+    ) -> None:
+        if self.countersigning is not None and terms.side is not state.side:
+            self._batch.statements.extend(self.countersigning.countersigned(state))
+        signature = self._signer.sign_digest(self._withdrawal_digest(state, terms))
+        self._batch.offers += 1
+        self._apply(state.id, WithdrawalSigned(terms=terms, signature=signature), newest)
+
+    def _verify_withdrawal(
+        self,
+        state: Channel,
+        terms: WithdrawalTerms,
+        signature: bytes,
+        newest: dict[ChannelId, UnverifiedVoucher],
+    ) -> None:
+        """Verify the peer's signature, unless it is on more than is served: it is told why."""
+        if self.countersigning is not None and terms.side is not state.side:
+            problem = self.countersigning.refusal(state, terms)
+            if problem is not None:
+                for effect in say(state, problem).effects:
+                    self._later(state, effect)
+                return
+        peer = state.terms.signer(state.side.other)
+        verify_digest(self._withdrawal_digest(state, terms), signature, peer)
+        self._apply(state.id, WithdrawalVerified(terms=terms, signature=signature), newest)
 
     def _stop(self, state: Channel, broken: InvariantBroken) -> None:
         """Stop one channel whose state is impossible, before the step; the others go on."""

@@ -67,7 +67,10 @@ def export_receipts(database: Path, out: Path) -> tuple[int, int]:
     count = paid_ucent = 0
     partial = out.with_name(out.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        partial.unlink(missing_ok=True)
+        # Whom somebody paid, and for what, is for whom its owner gives the file to.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             for line in receipt_lines(ledger):
                 file.write(json.dumps(line) + "\n")
                 count += 1

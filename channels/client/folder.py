@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from .. import bounded_json
 from ..bounded_json import NotJson
-from ..deployment import Deployment
+from ..deployment import CHAIN_AHEAD_SECONDS_MAX, Deployment
 from ..errors import LocalError
 from ..ids import Address, address_from_hex, address_to_hex
 from ..terms import (
@@ -29,15 +29,19 @@ from ..terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from . import keystore
+from .continuity import elsewhere, state_home
+from .durable_file import write_whole
 from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 << 10
 """A settings file is about 2 KB; a longer one is another file."""
 CONFIRMATIONS_MAX: Final = 1000
+YEAR_SECONDS: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
+NO_MARKER: Final = "none"
 
 
 class FolderExists(LocalError):
@@ -134,6 +138,9 @@ class Policy:
 
     A longer challenge window leaves more time to answer a dishonest close and locks money longer.
     `confirmations` more blocks on top of a block confirm it; 0 for chains that are final at once.
+    A block whose time is over `chain_ahead_seconds_max` ahead of this clock is not believed.
+    Once the hub has not answered for `hub_silent_settle_seconds` what was received is settled, and
+    after `hub_silent_close_seconds` the channel is closed without it; 0 for never.
     """
 
     challenge_seconds_min: int = CHALLENGE_SECONDS_MIN
@@ -141,6 +148,9 @@ class Policy:
     challenge_blocks_min: int = CHALLENGE_BLOCKS_MIN
     challenge_blocks_max: int = 100_000
     confirmations: int = 0
+    chain_ahead_seconds_max: int = CHAIN_AHEAD_SECONDS_MAX
+    hub_silent_settle_seconds: int = 24 * 3600
+    hub_silent_close_seconds: int = 0
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -149,6 +159,9 @@ class Policy:
             ("challenge_blocks_min", CHALLENGE_BLOCKS_MIN, self.challenge_blocks_max),
             ("challenge_blocks_max", self.challenge_blocks_min, CHALLENGE_BLOCKS_MAX),
             ("confirmations", 0, CONFIRMATIONS_MAX),
+            ("chain_ahead_seconds_max", 1, YEAR_SECONDS),
+            ("hub_silent_settle_seconds", 0, YEAR_SECONDS),
+            ("hub_silent_close_seconds", 0, YEAR_SECONDS),
         ):
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:
@@ -175,10 +188,18 @@ class Settings:
     account: Address
     deployment: Deployment
     policy: Policy = field(default_factory=Policy)
+    marker_dir: str = ""
+    """A folder that keeps the count of signed offers too: absolute; empty for this machine's own,
+    `none` for no second place."""
     trust: Trust | None = None
 
     def __post_init__(self) -> None:
         check_private(self.hub, self.trust)
+
+    def ahead_seconds_max(self) -> int | None:
+        """How far the chain's time may be ahead of this clock; None where it is moved at will."""
+        development = self.deployment.is_development
+        return None if development else self.policy.chain_ahead_seconds_max
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
@@ -192,6 +213,8 @@ class Settings:
             "policy": asdict(self.policy),
             "deployment": json.loads(self.deployment.to_json()),
         }
+        if self.marker_dir:
+            record["marker_dir"] = self.marker_dir
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -205,6 +228,7 @@ class Settings:
             remedy = "restore wallet.json from a backup, or make a new wallet"
             raise MalformedSettings("version", f"is not {SETTINGS_VERSION}", remedy=remedy)
         known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
+        known |= {"marker_dir"}
         known |= {"hub_certificates", "hub_ca"}  # written only where the hub has TLS
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
@@ -215,6 +239,7 @@ class Settings:
             account=address_from_hex(_text(record, "account")),
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
+            marker_dir=_marker_dir(record.get("marker_dir", "")),
             trust=_trust(record),
         )
 
@@ -243,6 +268,13 @@ def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise MalformedSettings(key, "is missing or no text", remedy="write it as in a new wallet")
+    return value
+
+
+def _marker_dir(value: object) -> str:
+    if not isinstance(value, str) or not (value in ("", NO_MARKER) or value.startswith("/")):
+        remedy = f"write a path that begins with /, or {NO_MARKER!r} for no second place"
+        raise MalformedSettings("marker_dir", "names no folder", remedy=remedy)
     return value
 
 
@@ -279,10 +311,25 @@ class Folder:
     def continuity_file(self) -> Path:
         """ledger.sqlite.continuity: how many offers the ledger has signed.
 
-        Leave it out of backups: beside an older ledger it shows that this one was restored. Who
-        brings both back shows nothing, and may sign what contradicts a forgotten offer.
+        Leave it out of backups: beside an older ledger it shows that this one was restored. Where
+        both are brought back together, only the count that is kept elsewhere shows it.
         """
         return self.path / "ledger.sqlite.continuity"
+
+    def marker_elsewhere(self, settings: Settings, signer: Address) -> Path | None:
+        """Where the count is kept a second time, outside of the folder; raises `NoHome`.
+
+        It shows that the whole folder was put back, or was brought here from another machine.
+        """
+        if settings.marker_dir == NO_MARKER:
+            return None
+        place = Path(settings.marker_dir) if settings.marker_dir else state_home(os.environ)
+        return elsewhere(place, signer, settings.deployment.deployment)
+
+    @property
+    def outbox(self) -> Path:
+        """transactions: a file for each transaction that the chain may still take or give back."""
+        return self.path / "transactions"
 
     @property
     def control_file(self) -> Path:
@@ -349,14 +396,8 @@ def create_folder(
 
 def write_settings(folder: Folder, settings: Settings) -> None:
     """Write wallet.json whole or not at all; raises `FolderUnusable`."""
-    draft = folder.path / ".wallet.json.draft"
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(settings.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o600)
-        draft.replace(folder.settings_file)
+        write_whole(folder.settings_file, settings.to_json().encode())
     except OSError as error:
         raise FolderUnusable(
             f"{folder.settings_file} cannot be written ({error.strerror})"

@@ -6,6 +6,7 @@ moment never hides a close (rule 4). Nothing is read before the chain's identity
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,8 +20,10 @@ from ..ids import Address, ChannelId
 from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment
 from .chain import Head
 from .driver import Driver
+from .ledger import Ledger, Statement
 from .ports import ChainPort
 from .pulse import Notices, Pulse
+from .vanished import what_vanished
 
 POLL_SECONDS_MIN: Final = 1.0
 POLL_SECONDS_MAX: Final = 15.0
@@ -29,6 +32,26 @@ POLLS_BEFORE_STALE: Final = 100
 
 RETRY_SECONDS_MIN: Final = 0.5
 RETRY_SECONDS_MAX: Final = 30.0
+
+
+HEAD_KEPT_SECONDS: Final = 600
+"""Between two times that the head is written down for the next start: flash wears out."""
+
+
+class ChainChanging(ChainError):
+    """A block was another one after it had been read than before."""
+
+    code = "chain-changing"
+    remedy = "wait until the endpoint's node has settled on a chain, or use another endpoint"
+    retryable = True
+
+
+class ChainFromTheFuture(ChainError):
+    """The newest block's time is far ahead of this device's clock."""
+
+    code = "chain-from-the-future"
+    remedy = "put this device's clock right; if it is, use another endpoint: this one lies"
+    retryable = True
 
 
 class HeadWentBack(ChainError):
@@ -51,15 +74,26 @@ class Funds:
 class Follower:
     """Keeps head, channels and funds as this wallet itself has read them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an earlier process knew, and how far to believe
         self,
         chain: ChainPort,
         account: Address,
         pulse: Pulse,
         notices: Notices,
         clock: Callable[[], float] = time.time,
+        *,
+        known: Head | None = None,
+        ahead_seconds_max: int | None = None,
     ) -> None:
+        """Nothing is read yet; see `run`.
+
+        `known` is the head that an earlier process wrote down. `ahead_seconds_max` is how far the
+        chain's time may be ahead of this clock; None on a development chain, whose clock is moved.
+        """
         self.chain = chain
+        self._known = known
+        self._kept_at = float("-inf")
+        self._ahead_seconds_max = ahead_seconds_max
         self.funds: Funds | None = None
         self.trouble: ChainError | None = None
         self._account = account
@@ -125,30 +159,65 @@ class Follower:
             self.identified = True
         asked = int(self._clock())
         head = await self.chain.head()
-        if head.block < self._head.block:
-            self.identified = False
-            raise HeadWentBack(f"block {head.block} was given after block {self._head.block}")
+        self._check_head(head, asked)
         views: dict[ChannelId, ChainView] = {}
+        replaced = False
         if head.block_hash != self._head.block_hash:
-            views = await self._read(driver.channels.values(), head)
-        self._head, self._head_seen = head, asked
+            replaced = await self._was_replaced(head)
+            views = await self._read(driver.channels.values(), head, replaced=replaced)
+        self._head, self._head_seen, self._known = head, asked, head
         self._recovered()
+        if replaced:
+            text = "confirmed blocks were replaced by others: every channel was read again"
+            self._notices.tell("blocks-replaced", text, block=head.block)
         for channel_id, view in views.items():
             self.observe(driver, driver.get(channel_id), view)
         for channel in list(driver.channels.values()):
             if channel.waits_for_time:
                 driver.feed(channel.id, Elapsed())
+        if replaced or trio.current_time() - self._kept_at >= HEAD_KEPT_SECONDS:
+            self._kept_at = trio.current_time()
+            driver.store([keep_head(head)])
 
-    async def _read(self, channels: Iterable[Channel], head: Head) -> dict[ChannelId, ChainView]:
+    def _check_head(self, head: Head, now: int) -> None:
+        """Refuse a head before the newest that was read, and a time that would end offers early."""
+        known = self._known
+        if known is not None and head.block < known.block:
+            self.identified = False
+            raise HeadWentBack(f"block {head.block} was given after block {known.block}")
+        most = self._ahead_seconds_max
+        if most is not None and head.timestamp > now + most:
+            raise ChainFromTheFuture(
+                f"block {head.block} is {head.timestamp - now} s ahead of this device's clock"
+            )
+
+    async def _was_replaced(self, head: Head) -> bool:
+        """Whether the newest block that was read before is gone."""
+        known = self._known
+        if known is None:
+            return False
+        if head.block == known.block:
+            return head.block_hash != known.block_hash
+        return await self.chain.block_hash(known.block) != known.block_hash
+
+    async def _read(
+        self, channels: Iterable[Channel], head: Head, *, replaced: bool
+    ) -> dict[ChannelId, ChainView]:
+        """Every channel that has not ended; after blocks were replaced, those that had, too."""
         views: dict[ChannelId, ChainView] = {}
         for channel in list(channels):
-            if channel.chain is None or channel.chain.status is not ChainStatus.CLOSED:
+            ended = channel.chain is not None and channel.chain.status is ChainStatus.CLOSED
+            if replaced or not ended:
                 views[channel.id] = await self.chain.channel_state(channel.id, head)
-        self.funds = Funds(
+        funds = Funds(
             block=head.block,
             token_ucent=await self.chain.balance_of(self._account, head.block),
             claimable_ucent=await self.chain.claimable(self._account, head.block),
         )
+        # All of it was read by the block's number: it is of one chain if that is still this block.
+        if await self.chain.block_hash(head.block) != head.block_hash:
+            raise ChainChanging(f"block {head.block} was replaced while it was read")
+        self.funds = funds
         return views
 
     def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
@@ -157,6 +226,10 @@ class Follower:
         if known is not None and not channel.has_offers and _same(known, view):
             return
         driver.feed(channel.id, ObservedChannel(view=view))
+        loss = "" if known is None else what_vanished(known, view)
+        if loss:
+            text = f"channel 0x{channel.id.hex()}: {loss}"
+            self._notices.tell("vanished", text, channel="0x" + channel.id.hex())
         if known is not None and known.status is not view.status:
             status = view.status.name.lower()
             self._notices.tell(
@@ -191,3 +264,18 @@ def poll_seconds(channels: Iterable[Channel]) -> float:
 def _same(known: ChainView, view: ChainView) -> bool:
     """Whether two views differ in nothing but when they were read."""
     return replace(known, block=view.block, timestamp=view.timestamp) == view
+
+
+def keep_head(head: Head) -> Statement:
+    """Write a head down, for the process that comes after this one."""
+    value = json.dumps([head.block, head.block_hash.hex(), head.timestamp])
+    return "INSERT OR REPLACE INTO setting VALUES ('head', ?)", (value,)
+
+
+def kept_head(ledger: Ledger) -> Head | None:
+    """The head that an earlier process wrote down, if any."""
+    rows = ledger.query("SELECT value FROM setting WHERE key='head'")
+    if not rows:
+        return None
+    block, block_hash, timestamp = json.loads(rows[0][0])
+    return Head(block=block, block_hash=bytes.fromhex(block_hash), timestamp=timestamp)

@@ -6,6 +6,8 @@ repeat is refused without harm.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -14,7 +16,9 @@ from ..errors import ChainError, LocalError
 from ..ids import Address, ChannelId
 from ..state import ChainStatus, Channel, SignedClose, Withdrawal
 from ..terms import Side
+from ..voucher import Voucher
 from .driver import Driver
+from .evidence import newest
 from .follower import Follower
 from .ports import TransactionPort
 from .pulse import Notices, Pulse
@@ -63,7 +67,10 @@ class Guard:
         follower: Follower,
         pulse: Pulse,
         notices: Notices,
+        shown: Mapping[ChannelId, Voucher],
     ) -> None:
+        """Watch with the vouchers that were accepted and those that were only `shown`."""
+        self._shown = shown
         self._transactions = transactions
         self._account = account
         self._follower = follower
@@ -101,7 +108,7 @@ class Guard:
         if channel.chain is None or channel.chain.status is not ChainStatus.CLOSING:
             return False
         tried = self._tried.get(channel.id)
-        return unsettled_ucent(channel) > 0 and (
+        return self.unsettled_ucent(channel) > 0 and (
             tried is None or trio.current_time() - tried >= SETTLE_AGAIN_SECONDS
         )
 
@@ -113,10 +120,17 @@ class Guard:
             text = f"the answer to the close of channel 0x{channel.id.hex()} failed: {error}"
             self._notices.tell("answer-failed", text, channel="0x" + channel.id.hex())
 
+    def unsettled_ucent(self, channel: Channel) -> int:
+        """What of the peer's promises the chain does not know yet, accepted or shown, in µ¢."""
+        voucher = newest(channel, self._shown)
+        if voucher is None or channel.chain is None:
+            return 0
+        return voucher.total.transferred_ucent - channel.chain.settled_ucent[channel.side.other]
+
     async def settle(self, channel: Channel) -> None:
         """Put our newest received voucher on the chain; does nothing if it is there already."""
-        voucher = channel.received.voucher
-        if voucher is None or unsettled_ucent(channel) <= 0:
+        voucher = newest(channel, self._shown)
+        if voucher is None or self.unsettled_ucent(channel) <= 0:
             return
         await self._transactions.settle(channel.terms, voucher)
         self._notices.tell(
@@ -147,8 +161,12 @@ class Guard:
                 channel.terms, withdrawal, ours_is_a=channel.side is Side.A
             )
         except ChainError as error:  # the hub submits it too: one of the two comes too late
-            text, name = str(error), "0x" + channel.id.hex()
-            self._notices.tell("withdrawal-not-submitted", text, channel=name)
+            with suppress(ChainError):
+                await self._follower.refresh()  # it may be the money that came before us
+            chain = driver.get(channel.id).chain
+            if chain is None or chain.withdrawn_ucent[terms.side] < terms.total_ucent:
+                text, name = str(error), "0x" + channel.id.hex()
+                self._notices.tell("withdrawal-not-submitted", text, channel=name)
         self._follower.poke()
 
     async def claim(self) -> None:
@@ -188,11 +206,3 @@ class Guard:
         """Wait until our own reading shows what the transaction did."""
         self._follower.poke()
         await self._pulse.until(lambda: chain_status(driver.get(channel)) >= status)
-
-
-def unsettled_ucent(channel: Channel) -> int:
-    """What of the peer's promises the chain does not know yet, in µ¢."""
-    if channel.chain is None:
-        return 0
-    settled = channel.chain.settled_ucent[channel.side.other]
-    return channel.received.total.transferred_ucent - settled

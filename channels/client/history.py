@@ -101,7 +101,7 @@ def count_payments(
 ) -> int:
     """How many payments `read_history` would give without `last`; raises `UnknownChannel`."""
     return sum(
-        _payments_of(state, way)
+        ledger.count(state.id, _LANES[way])
         for state in _channels(ledger, channel)
         for way in _directions(direction)
     )
@@ -127,6 +127,44 @@ def read_history(
     ]
     entries = list(merge(*lanes, key=lambda entry: entry.at))
     return entries if last is None else entries[max(0, len(entries) - last) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A lane of which this wallet has the total and not every payment: it was restored.
+
+    The receipts begin with payment `first_nonce`; the `missing` ones are the peer's to show.
+    """
+
+    channel: ChannelId
+    direction: Direction
+    first_nonce: int
+    missing: int
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "channel": to_hex(self.channel),
+            "direction": self.direction.value,
+            "first_nonce": self.first_nonce,
+            "missing": self.missing,
+        }
+
+
+def find_gaps(
+    ledger: Ledger, *, channel: ChannelId | None = None, direction: Direction | None = None
+) -> list[Gap]:
+    """The lanes of which receipts are missing; raises `UnknownChannel`, `LedgerUnusable`."""
+    gaps = []
+    for state in _channels(ledger, channel):
+        for way in _directions(direction):
+            held = ledger.count(state.id, _LANES[way])
+            missing = _payments_of(state, way) - held
+            if missing > 0:
+                first = ledger.first_nonce(state.id, _LANES[way]) or _payments_of(state, way) + 1
+                gap = Gap(channel=state.id, direction=way, first_nonce=first, missing=missing)
+                gaps.append(gap)
+    return gaps
 
 
 def _channels(ledger: Ledger, channel: ChannelId | None) -> list[Channel]:

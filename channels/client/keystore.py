@@ -25,6 +25,7 @@ from ..bounded_json import NotJson
 from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, Address, address_to_hex
 from ..signing import SECRET_BYTES, BadSecret, Signer
+from .durable_file import sync_folder
 
 SCRYPT_N: Final = 4096
 """Of the files that are written here: 4 MiB with r = 8, which the smallest devices have."""
@@ -277,7 +278,7 @@ def _write_once(path: Path, content: bytes) -> None:
         os.link(draft, path)  # unlike a rename, refuses to replace
         Path(draft).unlink()
         draft = None
-        _sync_folder(folder)
+        sync_folder(folder)
     except FileExistsError:
         raise KeystoreExists(path) from None
     except OSError as error:
@@ -286,14 +287,6 @@ def _write_once(path: Path, content: bytes) -> None:
         if draft is not None:
             with contextlib.suppress(OSError):
                 Path(draft).unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> _Keystore:

@@ -177,6 +177,20 @@ class Ledger:
                 total=LaneTotal(nonce=nonce, transferred_ucent=int(transferred), history=history),
             )
 
+    def count(self, channel: ChannelId, direction: int) -> int:
+        """How many payments of a lane are stored."""
+        ((count,),) = self._rows(
+            "SELECT count(*) FROM payment WHERE channel=? AND direction=?", (channel, direction)
+        )
+        return int(count)
+
+    def first_nonce(self, channel: ChannelId, direction: int) -> int | None:
+        """The number of a lane's oldest stored payment; None where there is none."""
+        ((nonce,),) = self._rows(
+            "SELECT min(nonce) FROM payment WHERE channel=? AND direction=?", (channel, direction)
+        )
+        return None if nonce is None else int(nonce)
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read rows of the application's own tables."""
         return list(self._rows(sql, parameters))

@@ -11,7 +11,7 @@ from ..ids import ChannelId
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .exports import receipt_lines
 from .folder import Folder
-from .history import Direction, count_payments, read_history
+from .history import Direction, count_payments, find_gaps, read_history
 from .ledger import Ledger
 from .payments import load_requests
 from .results import channel_record
@@ -56,6 +56,13 @@ class StoredWallet:
     ) -> int:
         """How many payments there are; see `history.count_payments`."""
         return count_payments(self._ledger, channel=channel, direction=direction)
+
+    def gaps(
+        self, *, channel: ChannelId | None = None, direction: Direction | None = None
+    ) -> list[dict[str, Any]]:
+        """Lanes of which this wallet lacks receipts, as plain values; see `history.find_gaps`."""
+        gaps = find_gaps(self._ledger, channel=channel, direction=direction)
+        return [gap.record() for gap in gaps]
 
     def receipts(self) -> Iterator[str]:
         """Every payment as a line of a receipts file."""

@@ -22,6 +22,9 @@ class ChainPort(Protocol):
     async def head(self) -> Head:
         """The newest confirmed block."""
 
+    async def block_hash(self, number: int) -> bytes:
+        """The hash of the block of that number."""
+
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         """What the contract says of a channel at that block; amounts in µ¢."""
 

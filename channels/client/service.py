@@ -12,6 +12,7 @@ from ..ids import ChannelId, address_to_hex, bytes_from_hex, channel_from_hex, t
 from ..messages import REQUEST_BYTES, SUBMISSION_BYTES
 from ..senml import PackFormat
 from .control import MalformedRequest, Method, RemoteUncertainty
+from .payment_ids import PAYMENT_ID_BYTES
 from .payments import PaymentAsk
 from .results import SentNoAnswer, SentPayment, TookTooLong, channel_record
 from .submissions import SubmissionOutcome
@@ -103,8 +104,9 @@ class Service:
 
     async def _pay(self, params: Params) -> dict[str, Any]:
         purpose = _text(params, "purpose")
+        payment_id = _id(params, PAYMENT_ID_BYTES) if "id" in params else None
         return await _paid(
-            self._wallet.pay(_amount(params), purpose, timeout_seconds=_seconds(params))
+            self._wallet.pay(_amount(params), purpose, payment_id, timeout_seconds=_seconds(params))
         )
 
     async def _request(self, params: Params) -> dict[str, Any]:

@@ -45,6 +45,11 @@ TEMPORARY_CODES: Final = frozenset(
         "too-many-today",
         "no-channel",
         "not-a-member",
+        "topping-up",
+        "hub-out-of-funds",
+        "member-day-cap",
+        "budget-exhausted",
+        "lane-full",
     }
 )
 """Refusals that the hub does not remember: the same submission may be paid later."""

@@ -9,19 +9,33 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import trio
+
 from ..errors import LocalError
-from ..events import AskedWithdraw
+from ..events import AskedWithdraw, Send
 from ..ids import ChannelId, to_hex
+from ..messages import Error
 from ..state import Channel, WithdrawalTerms
-from .connection import TEMPORARY_ERRORS, Connection
+from ..withdrawing import offer_again
+from .connection import Connection
 from .driver import Driver
 from .follower import Follower
 from .guard import Guard
 from .pulse import Pulse
 
-PASSING_REFUSALS: Final = TEMPORARY_ERRORS | {"withdrawal-pending", "offer-lifetime"}
-"""Answers to an offer that the hub gives while its view of the chain is behind ours; the core sends
-the offer again."""
+OFFER_AGAIN_SECONDS: Final = 2.0
+"""After a refusal that may pass; by this clock, for some chains make no block while nobody sends.
+The hub looks at the chain more often."""
+
+LAGGING_SECONDS: Final = 15.0
+"""How long a refusal for what the hub's view lacks may come from that view's being behind ours."""
+
+FINAL_REFUSALS: Final = frozenset({"nothing-to-withdraw", "amount-out-of-range"})
+"""Answers to an offer that no newer view of the chain changes. Every other error about the channel
+is about something else, or passes."""
+
+LAGGING_REFUSALS: Final = frozenset({"insufficient-balance"})
+"""Answers that a newer view may change: a deposit that we have seen confirmed, and the hub not."""
 
 
 class WithdrawalNotTaken(LocalError):
@@ -39,7 +53,10 @@ class WithdrawalRefused(LocalError):
     def __init__(self, reason: str, terms: WithdrawalTerms) -> None:
         super().__init__(
             f"the hub refuses the withdrawal: {reason}",
-            remedy=f"its amount stays reserved until chain time {terms.expires} has passed",
+            remedy=(
+                f"its amount stays reserved until chain time {terms.expires} has passed, as the"
+                " hub could sign it until then: see `farthing wallet status`, then ask again"
+            ),
         )
         self.terms = terms
 
@@ -93,20 +110,46 @@ class TakingOut:
         if terms is None:
             raise RuntimeError("a withdrawal was asked for and is not under way")
         await self._driver.wait_durable()
-        await self._pulse.until(lambda: self._has_ended(channel_id, terms))
+        refusal = await self._ended(channel_id, terms)
         state = self._driver.get(channel_id)
         taken_ucent = 0 if state.chain is None else state.chain.withdrawn_ucent[terms.side]
         if taken_ucent >= terms.total_ucent:
             return Withdrawn(
                 channel=channel_id, amount_ucent=amount_ucent, total_ucent=terms.total_ucent
             )
-        if _pending(state) == terms:
-            raise WithdrawalRefused(self._connection.refused[channel_id].text, terms)
+        if refusal is not None:
+            raise WithdrawalRefused(refusal.text, terms)
         raise WithdrawalNotTaken(f"the withdrawal of {amount_ucent} µ¢ died at {terms.expires}")
 
-    def _has_ended(self, channel_id: ChannelId, terms: WithdrawalTerms) -> bool:
+    async def _ended(self, channel_id: ChannelId, terms: WithdrawalTerms) -> Error | None:
+        """Wait until it is taken or dead, or finally refused: then the refusal.
+
+        What is refused for now is offered again, with the signature that it has.
+        """
+        first_refused: float | None = None
+        while True:
+            with trio.move_on_after(OFFER_AGAIN_SECONDS):
+                await self._pulse.until(lambda: self._is_decided(channel_id, terms))
+            if _pending(self._driver.get(channel_id)) != terms:
+                return None
+            refused = self._connection.refused.pop(channel_id, None)
+            if refused is None:
+                continue
+            now = trio.current_time()
+            if refused.code in FINAL_REFUSALS:
+                return refused
+            if refused.code in LAGGING_REFUSALS:
+                first_refused = now if first_refused is None else first_refused
+                if now - first_refused >= LAGGING_SECONDS:
+                    return refused
+            self._follower.poke()
+            for effect in offer_again(self._driver.get(channel_id), self._follower.moment()):
+                if isinstance(effect, Send):
+                    self._connection.send(effect.message)
+
+    def _is_decided(self, channel_id: ChannelId, terms: WithdrawalTerms) -> bool:
         refused = self._connection.refused.get(channel_id)
-        if refused is not None and refused.code not in PASSING_REFUSALS:
+        if refused is not None and refused.code in FINAL_REFUSALS:
             return True
         return _pending(self._driver.get(channel_id)) != terms
 

@@ -6,7 +6,7 @@ again is the caller's decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,10 +29,14 @@ from .chain import (
     Outcome,
     OutcomeUnknown,
 )
+from .outbox import Outbox, Quarrel, Sent
 from .rpc import RpcRefused, RpcTimeout, RpcUnreachable, RpcUnusable
 
 GAS_LIMIT_MAX: Final = 30_000_000
 """No block in use holds more; a call that needs more is split by the caller."""
+
+RESUME_SECONDS: Final = 10.0
+"""Between two tries to find out what became of an earlier process's transactions."""
 
 _TYPE: Final = b"\x02"  # EIP-2718 number of an EIP-1559 transaction
 _GAS_MARGIN_DIVISOR: Final = 4
@@ -93,6 +97,7 @@ class SignedTransaction:
 
     call: Call
     nonce: int
+    gas_limit: int
     raw: bytes
     transaction_hash: bytes
 
@@ -169,13 +174,25 @@ def sign_transaction(transaction: Transaction, signer: Signer) -> bytes:
 class TransactionSender:
     """Sends one signer's transactions, one at a time, and waits until they are confirmed.
 
-    One sender per key and chain: two would take the same nonce.
+    One sender per key and chain: two would take the same nonce. What `execute` sends is in the
+    outbox first; while something of it may still be mined, it sends that again and nothing else.
     """
 
-    def __init__(self, reader: ChainReader, signer: Signer, *, fee_per_gas_wei: int = 0) -> None:
+    def __init__(
+        self,
+        reader: ChainReader,
+        signer: Signer,
+        *,
+        fee_per_gas_wei: int = 0,
+        outbox: Outbox | None = None,
+    ) -> None:
         self._reader = reader
         self._signer = signer
         self._fee_per_gas_wei = fee_per_gas_wei
+        self._outbox = Outbox() if outbox is None else outbox
+        self._quarrel = Quarrel()
+        self.on_stranger: Callable[[], None] = lambda: None
+        """Called when another program has sent with the same key."""
         self._turn = trio.Lock()
 
     @property
@@ -186,9 +203,81 @@ class TransactionSender:
     async def execute(
         self, call: Call, *, timeout_seconds: float = OUTCOME_TIMEOUT_SECONDS
     ) -> Outcome:
-        """`prepare` and `submit`, for calls that need not be remembered across a crash."""
+        """Sign, write down, send, and wait until it is confirmed.
+
+        Raises what `prepare` and `submit` raise, `OutboxUnusable`, and `OutcomeUnknown` for what
+        was sent before.
+        """
         async with self._turn:
-            return await self._submit(await self.prepare(call), timeout_seconds)
+            await self._look_back(timeout_seconds)
+            signed = await self.prepare(call)
+            sent = Sent(
+                what=call.what,
+                nonce=signed.nonce,
+                transaction_hash=signed.transaction_hash,
+                raw=signed.raw,
+                to=call.to,
+                data=call.data,
+                gas_limit=signed.gas_limit,
+                fee_per_gas_wei=self._fee_per_gas_wei,
+            )
+            self._outbox.add(sent)
+            try:
+                outcome = await self._submit(signed, timeout_seconds)
+            except RpcRefused:
+                self._outbox.forget(sent)  # the node neither takes nor has it
+                raise
+            except TransactionFailed as failure:
+                sent.block = failure.outcome.block
+                raise
+            sent.block = outcome.block
+            return outcome
+
+    async def resume(self) -> None:
+        """Send again what an earlier process left, until all of it has its place in the chain."""
+        while True:
+            try:
+                async with self._turn:
+                    await self._look_back(OUTCOME_TIMEOUT_SECONDS)
+            except ChainError:  # which the follower tells the owner
+                await trio.sleep(RESUME_SECONDS)
+            else:
+                return
+
+    async def _look_back(self, timeout_seconds: float) -> None:
+        """Until everything has its place: a later one would wait behind it anyway."""
+        under_way = await self._judge()
+        with trio.move_on_after(timeout_seconds):
+            while under_way:
+                for sent in under_way:
+                    await self._send_again(sent)
+                await trio.sleep(POLL_SECONDS)
+                under_way = await self._judge()
+        if under_way:
+            raise OutcomeUnknown(under_way[0].transaction_hash, timeout_seconds)
+
+    async def _judge(self) -> tuple[Sent, ...]:
+        if not self._outbox.rows:
+            return ()
+        count = await self._reader.next_nonce(self.address, waiting=False)
+        mined = {}
+        for sent in self._outbox.rows:
+            outcome = await self._reader.outcome(sent.transaction_hash)
+            if outcome is not None:
+                mined[sent.transaction_hash] = outcome.block
+        head = await self._reader.newest()  # after the count, whose state it then holds
+        judgement = self._outbox.judge(count=count, head=head, mined=mined)
+        if self._quarrel.tells(strange=judgement.strange):
+            self.on_stranger()
+        return judgement.under_way
+
+    async def _send_again(self, sent: Sent) -> None:
+        """Give it to the node; where that neither takes nor has it, it is forgotten."""
+        try:
+            await self._reader.send_raw(sent.raw)
+        except RpcRefused:
+            if not await self._reader.knows(sent.transaction_hash):
+                self._outbox.forget(sent)
 
     async def prepare(self, call: Call) -> SignedTransaction:
         """Sign the call with the next nonce and enough gas; sends nothing.
@@ -210,7 +299,11 @@ class TransactionSender:
         )
         raw = sign_transaction(transaction, self._signer)
         return SignedTransaction(
-            call=call, nonce=transaction.nonce, raw=raw, transaction_hash=keccak256(raw)
+            call=call,
+            nonce=transaction.nonce,
+            gas_limit=transaction.gas_limit,
+            raw=raw,
+            transaction_hash=keccak256(raw),
         )
 
     async def submit(

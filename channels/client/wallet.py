@@ -30,19 +30,24 @@ from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
 from .connection import Connection
 from .driver import Driver, UnknownChannel
+from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
-from .follower import Follower
+from .follower import Follower, kept_head
 from .guard import Guard
 from .hearing import Hearing
+from .hub_silence import HubSilence
 from .ledger import Ledger
-from .payments import PaymentAsk, Requests, usage_payment
+from .outbox import KEEP_BLOCKS, Outbox
+from .paying import Paying
+from .payment_ids import PaymentIds
+from .payments import PaymentAsk, Requests
+from .plain_errors import plain_errors
 from .ports import ChainPort, SignerTransactions, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
 from .results import (
     NotJoined,
-    SentNoAnswer,
     SentPayment,
     TookTooLong,
     can_ask_close,
@@ -91,21 +96,49 @@ class Wallet:
         self._ledger = ledger
         self._pulse = Pulse()
         self._notices = Notices()
-        self._follower = Follower(chain, settings.account, self._pulse, self._notices)
+        self._follower = Follower(
+            chain,
+            settings.account,
+            self._pulse,
+            self._notices,
+            known=kept_head(ledger),
+            ahead_seconds_max=settings.ahead_seconds_max(),
+        )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
-            ledger, signer, settings.deployment.domain(), self._follower.moment, hearing
+            ledger,
+            signer,
+            settings.deployment.domain(),
+            self._follower.moment,
+            hearing,
+            elsewhere=folder.marker_elsewhere(settings, signer.address),
         )
         self._driver.on_change = self._pulse.beat
+        self._paying = Paying(
+            self._driver,
+            PaymentIds(ledger),
+            self._follower.moment,
+            self._pulse,
+            self._payable,
+        )
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
         )
         self._guard = Guard(
-            transactions, settings.account, self._follower, self._pulse, self._notices
+            transactions,
+            settings.account,
+            self._follower,
+            self._pulse,
+            self._notices,
+            load_shown(ledger),
         )
         self._connection = Connection(settings, signer, self._follower, self._pulse, self._notices)
         self._connection.attach(self._driver, hearing)
+        self._hub_silence = HubSilence(
+            ledger, self._driver, self._connection, self._follower, settings.policy
+        )
+        self._hub_silence.attach(self._guard, self._pulse, self._notices)
         hearing.attach(self._submissions, self._requests, self._guard)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
@@ -189,16 +222,23 @@ class Wallet:
     # -- paying -----------------------------------------------------------------------------
 
     async def pay(
-        self, amount_ucent: int, purpose: str, *, timeout_seconds: float | None = None
+        self,
+        amount_ucent: int,
+        purpose: str,
+        payment_id: bytes | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> SentPayment:
         """Pay the hub for use and wait until it has acknowledged.
 
+        The same 16-byte `payment_id` again is the same payment, also after a crash in between;
+        raises `PaymentIdConflict`, `MalformedPaymentId`.
         Raises `SentNoAnswer` with the payment if it does not in time: the payment stays spent.
         Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
         before anything is promised.
         """
-        (payment,) = await self.pay_many([(amount_ucent, purpose)], timeout_seconds=timeout_seconds)
-        return payment
+        kept = self._paying.once(amount_ucent, purpose, payment_id)
+        return await self._acknowledged(kept.channel, kept.nonce, amount_ucent, timeout_seconds)
 
     async def pay_many(
         self, orders: Sequence[tuple[int, str]], *, timeout_seconds: float | None = None
@@ -209,12 +249,10 @@ class Wallet:
         `TooManyUnacknowledged`; `SentNoAnswer` with all of them if the last is not acknowledged
         in time.
         """
-        moment = self._follower.moment()
-        payments = tuple(usage_payment(amount, purpose, moment) for amount, purpose in orders)
-        channel = self._payable()
-        nonce = self._driver.pay(channel.id, payments, ())
-        amounts = [payment.amount_ucent for payment in payments]
-        return await self._acknowledged(channel.id, nonce, amounts, timeout_seconds)
+        channel, nonce = self._paying.many(orders)
+        amounts = [amount_ucent for amount_ucent, _ in orders]
+        limit = timeout_seconds or self.timing.pay_seconds
+        return await self._paying.acknowledged(channel, nonce, amounts, limit)
 
     def _payable(self) -> Channel:
         channel = self._connection.usable() or self._connection.held()
@@ -223,30 +261,11 @@ class Wallet:
         return channel
 
     async def _acknowledged(
-        self,
-        channel: ChannelId,
-        first_nonce: int,
-        amounts_ucent: Sequence[int],
-        timeout_seconds: float | None,
-    ) -> list[SentPayment]:
-        last_nonce = first_nonce + len(amounts_ucent) - 1
-
-        def acknowledged_nonce() -> int:
-            return self._driver.get(channel).sent.acknowledged_nonce
-
-        await self._driver.wait_durable()
-        with trio.move_on_after(timeout_seconds or self.timing.pay_seconds):
-            await self._pulse.until(lambda: acknowledged_nonce() >= last_nonce)
-        held = acknowledged_nonce()
-        payments = [
-            SentPayment(
-                channel=channel, nonce=nonce, amount_ucent=amount, acknowledged=nonce <= held
-            )
-            for nonce, amount in enumerate(amounts_ucent, first_nonce)
-        ]
-        if held < last_nonce:
-            raise SentNoAnswer(*payments)
-        return payments
+        self, channel: ChannelId, nonce: int, amount_ucent: int, timeout_seconds: float | None
+    ) -> SentPayment:
+        limit = timeout_seconds or self.timing.pay_seconds
+        (payment,) = await self._paying.acknowledged(channel, nonce, [amount_ucent], limit)
+        return payment
 
     async def request(self, amount_ucent: int, purpose: str) -> PaymentAsk:
         """Ask the hub to pay us; it is sent when there is a connection.
@@ -263,8 +282,7 @@ class Wallet:
         """Pay what the hub asked for; raises `UnknownRequest`, `RequestDecided`, and as `pay`."""
         ask = self._requests.get(request, ours=False)
         channel, nonce = self._requests.pay(request)
-        (payment,) = await self._acknowledged(channel, nonce, [ask.amount_ucent], timeout_seconds)
-        return payment
+        return await self._acknowledged(channel, nonce, ask.amount_ucent, timeout_seconds)
 
     async def refuse(self, request: bytes, text: str = "the wallet's owner refused it") -> None:
         """Refuse what the hub asked for; raises `UnknownRequest`, `RequestDecided`."""
@@ -306,6 +324,7 @@ class Wallet:
                 "address": str(self.settings.hub),
                 "state": self._connection.state.value,
                 "trouble": None if trouble is None else str(trouble),
+                "silent_seconds": self._hub_silence.seconds,
             },
             "chain": {
                 "head_block": moment.head_block,
@@ -313,6 +332,7 @@ class Wallet:
                 "trouble": None if chain_trouble is None else str(chain_trouble),
             },
             "restored": self._driver.in_doubt,
+            "running_twice": self._connection.twin.record(),
             "submissions": {
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
@@ -426,6 +446,7 @@ class Wallet:
             nursery.start_soon(self._submissions.run, self._connection.send)
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
+            nursery.start_soon(self._hub_silence.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
@@ -436,6 +457,11 @@ class Wallet:
         await self._pulse.until(lambda: not self._driver.in_doubt)
         text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
         self._notices.tell("doubt-over", text)
+
+    def tell_of_stranger(self) -> None:
+        """Tell the owner that another program sends transactions with the wallet's key."""
+        text = "another program sends transactions with this wallet's key: run one at a time"
+        self._notices.tell("another-sender", text)
 
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
@@ -477,6 +503,7 @@ async def open_wallet(
         ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
+            sender = None
             if chain is None or transactions is None:
                 rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
                 reader = ChainReader(
@@ -484,36 +511,22 @@ async def open_wallet(
                 )
                 calls = ContractCalls(settings.deployment)
                 chain = chain or reader
-                transactions = transactions or SignerTransactions(
-                    TransactionSender(reader, signer), calls
+                outbox = Outbox(
+                    folder.outbox, keep_blocks=max(settings.policy.confirmations, KEEP_BLOCKS)
                 )
+                sender = TransactionSender(reader, signer, outbox=outbox)
+                transactions = transactions or SignerTransactions(sender, calls)
             wallet = Wallet(folder, signer, ledger, chain, transactions)
+            if sender is not None:
+                sender.on_stranger = wallet.tell_of_stranger
             try:
-                with _plain_errors():
+                with plain_errors():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(wallet.run)
+                        if sender is not None:
+                            nursery.start_soon(sender.resume)
                         yield wallet
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short
                     await wallet.flush()
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise a group of errors of one kind as its first, as if there were no background."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
-        if len({type(error) for error in errors}) > 1:
-            raise
-        raise errors[0] from None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

@@ -117,8 +117,12 @@ class Wire:
         """Write what is queued, as many messages in one write as wait; ends with `close`."""
         with self._writing:
             async with self._out:
-                async for frame in self._out:
-                    await self._write(frame)
+                try:
+                    async for frame in self._out:
+                        await self._write(frame)
+                except PeerError as error:  # what is sent from now on fails for this reason
+                    self._given_up = self._given_up or error
+                    raise
         raise self._given_up or ConnectionLost("this side ended the connection")
 
     async def _write(self, frame: bytes) -> None:

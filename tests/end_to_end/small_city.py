@@ -136,9 +136,12 @@ class SmallChain:
         self._check_up()
         return Head(
             block=self.block,
-            block_hash=keccak256(self.block.to_bytes(8, "big")),
+            block_hash=await self.block_hash(self.block),
             timestamp=self.timestamp,
         )
+
+    async def block_hash(self, number: int) -> bytes:
+        return keccak256(number.to_bytes(8, "big"))
 
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         self._check_up()

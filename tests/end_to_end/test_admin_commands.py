@@ -419,7 +419,7 @@ def test_a_served_hub_prints_one_json_line_and_ends_cleanly_when_told(
     ("change", "code", "text"),
     [
         ({"rpc_url": "http://127.0.0.1:9"}, 2, "check the RPC URL"),
-        ({"listen_host": "0.0.0.0"}, 1, "until TLS exists"),  # noqa: S104 - it is refused
+        ({"listen_host": "0.0.0.0"}, 1, "tls_certificate_file"),  # noqa: S104 - it is refused
         ({"deployment_file": "none.json"}, 1, "none.json"),
         ({"deployment_file": "password"}, 1, "deployment record"),
         ({"signer_keystore": "programme.toml"}, 1, "not a usable keystore"),

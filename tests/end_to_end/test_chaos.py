@@ -121,7 +121,7 @@ def test_each_fault_was_made_and_a_failing_disk_stopped_a_process(kept: Kept) ->
     not_made = kept.summary["not_available"]  # said, where strace is missing or may not attach
     assert (faults.get("disk-fsync", 0) >= 1) is ("disk-fsync" not in not_made)
     stopped = sum(count for fault, count in faults.items() if fault.endswith("-stopped"))
-    logs = "".join(path.read_text() for path in (kept.folder / "logs").iterdir())
+    logs = "".join(path.read_text() for path in (kept.folder / "logs").glob("*.log"))
     assert logs.count("could not be made durable") >= stopped >= 1
 
 

@@ -168,7 +168,8 @@ async def test_a_programmes_budget_ends_its_rewards(hub_city: City, tmp_path: Pa
 async def test_without_liquidity_a_reward_is_refused_for_now_and_paid_once_there_is_some(
     hub_city: City, tmp_path: Path
 ) -> None:
-    async with joined(hub_city, tmp_path, deposit_ucent=FLOW_UCENT) as (_, alice):
+    settings = {"deposit_ucent": FLOW_UCENT, "top_up_member_day_ucent": 0}
+    async with joined(hub_city, tmp_path, **settings) as (_, alice):
         await alice.submit("1")
         await alice.wait_received(FLOW_UCENT)
         pack = secrets.token_bytes(16)
@@ -318,8 +319,8 @@ async def test_a_hub_without_credit_tells_wallets_to_come_back(
         alice.connected(hub),
     ):
         alice.propose()
-        await alice.until(lambda: bool(alice.errors("not-now")))
-        assert "try again later" in alice.errors("not-now")[0].what_to_do
+        await alice.until(lambda: bool(alice.errors("hub-out-of-funds")))
+        assert "join again later" in alice.errors("hub-out-of-funds")[0].what_to_do
 
 
 async def test_an_operator_opens_channels_and_twice_is_once(hub_city: City, tmp_path: Path) -> None:
@@ -584,7 +585,7 @@ async def test_a_request_that_no_receipt_could_answer_is_refused_at_once(
 
 
 async def test_an_absurd_amount_is_kept_and_cannot_be_paid(hub_city: City, tmp_path: Path) -> None:
-    async with joined(hub_city, tmp_path) as (hub, alice):
+    async with joined(hub_city, tmp_path, top_up_member_day_ucent=0) as (hub, alice):
         request = request_of(alice, amount_ucent=2**96 - 1)
         alice.send(request)
         await until(lambda: bool(hub.engine.requests.listed()))

@@ -15,7 +15,14 @@ from farthing.channels.events import AskedWithdraw
 from farthing.channels.ids import Address, to_hex
 from farthing.channels.messages import Error, WithdrawalAccept, WithdrawalOffer
 from farthing.channels.refusals import InsufficientBalance, NotNow
-from farthing.channels.state import ACT_AGAIN_SECONDS, OFFER_SECONDS, ChainView, Channel, Phase
+from farthing.channels.state import (
+    ACT_AGAIN_SECONDS,
+    OFFER_SECONDS,
+    ChainView,
+    Channel,
+    Phase,
+    WithdrawalTerms,
+)
 from farthing.channels.terms import Side
 from farthing.channels.units import AmountOutOfRange
 from farthing.channels.withdrawing import WithdrawalPending
@@ -39,9 +46,12 @@ pytestmark = pytest.mark.usefixtures("quick_hub")
 
 
 @asynccontextmanager
-async def joined_hub(city: City, folder: Path) -> AsyncIterator[tuple[Hub, TinyWallet]]:
-    """A hub and alice, who is connected and has a channel with it."""
-    config = await trio.to_thread.run_sync(hub_folder, city, folder / "hub")
+async def joined_hub(
+    city: City, folder: Path, **settings: Any
+) -> AsyncIterator[tuple[Hub, TinyWallet]]:
+    """A hub and alice, who is connected and has a channel with it; lanes are not topped up."""
+    settings = {"top_up_member_day_ucent": 0, **settings}
+    config = await trio.to_thread.run_sync(lambda: hub_folder(city, folder / "hub", **settings))
     async with (
         running_hub(config) as hub,
         tiny_wallet(city, folder) as alice,
@@ -295,3 +305,72 @@ async def test_an_amount_that_no_channel_holds_is_refused(
         with pytest.raises(AmountOutOfRange):
             await ask(hub, "withdraw", channel=to_hex(alice.channel.id), amount_ucent=amount_ucent)
         assert not [m for m in alice.heard if isinstance(m, Error)]
+
+
+# -- what a member may cost the hub ---------------------------------------------------------------
+
+
+async def offered(wallet: TinyWallet, amount_ucent: int) -> WithdrawalOffer:
+    """An offer of that much, as a wallet of another make would send it."""
+    driver = wallet.driver
+    expires = driver._moment().head_timestamp + OFFER_SECONDS
+    total = wallet.channel.withdrawn_ucent(Side.B) + amount_ucent
+    terms = WithdrawalTerms(side=Side.B, total_ucent=total, expires=expires)
+    signature = wallet.signer.sign_digest(driver._withdrawal_digest(wallet.channel, terms))
+    return WithdrawalOffer(
+        channel=wallet.channel.id,
+        account=wallet.account,
+        total_ucent=total,
+        expires=expires,
+        signature=signature,
+    )
+
+
+async def test_a_member_cannot_cost_the_hub_a_transaction_for_each_microcent(
+    hub_city: City, tmp_path: Path
+) -> None:
+    async with joined_hub(hub_city, tmp_path, withdrawal_least_ucent=20_000) as (hub, alice):
+        channel = await rewarded(alice)
+        await pass_time(hub_city, hub, alice, 1)
+        alice.send(await offered(alice, 1))
+        await alice.until(lambda: bool(alice.errors("withdrawal-too-small")))
+        assert "at least 20000" in alice.errors("withdrawal-too-small")[0].what_to_do
+        assert hub.driver.get(channel.id).withdrawals == (None, None)
+        withdraw(alice, 20_000)
+        await alice.until(lambda: bool(alice.withdrawals))
+        await pass_time(hub_city, hub, alice, ACT_AGAIN_SECONDS)
+        await until(lambda: hub.driver.get(channel.id).withdrawals[Side.B] is None)
+        await alice.look()
+        withdraw(alice, 2 * FLOW_UCENT - 20_000)  # less, and all that is left
+        total = 2 * FLOW_UCENT
+        await alice.until(lambda: any(w.terms.total_ucent == total for w in alice.withdrawals))
+
+
+async def test_a_member_has_so_many_withdrawals_a_day_and_a_restart_forgets_none(
+    hub_city: City, tmp_path: Path
+) -> None:
+    config = await trio.to_thread.run_sync(
+        lambda: hub_folder(hub_city, tmp_path / "hub", withdrawals_member_day_max=1)
+    )
+    async with tiny_wallet(hub_city, tmp_path) as alice:
+        async with running_hub(config) as hub, alice.connected(hub):
+            channel = await alice.join()
+            await until(lambda: hub.driver.get(channel.id).phase is Phase.LIVE)
+            await rewarded(alice)
+            await pass_time(hub_city, hub, alice, 1)
+            withdraw(alice, 1_000)
+            await alice.until(lambda: bool(alice.withdrawals))
+            await pass_time(hub_city, hub, alice, ACT_AGAIN_SECONDS)
+            await until(lambda: hub.driver.get(channel.id).withdrawals[Side.B] is None)
+            await alice.look()
+            alice.send(await offered(alice, 1_000))
+            await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
+        async with running_hub(config) as hub, alice.connected(hub):
+            await alice.wait_live()
+            await until(lambda: hub.driver.get(channel.id).phase is Phase.LIVE)
+            alice.heard.clear()
+            alice.send(await offered(alice, 1_000))
+            await alice.until(lambda: bool(alice.errors("too-many-withdrawals")))
+            await pass_time(hub_city, hub, alice, 86_400)
+            withdraw(alice, 1_000)
+            await alice.until(lambda: len(alice.withdrawals) == 2)

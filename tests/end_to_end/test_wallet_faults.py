@@ -10,7 +10,6 @@ import trio
 
 from farthing.channels.client import connection
 from farthing.channels.client.chain import Head, WrongGenesis
-from farthing.channels.client.connection import LinkState
 from farthing.channels.client.folder import (
     Folder,
     FolderUnusable,
@@ -25,7 +24,6 @@ from farthing.channels.client.rpc import RpcUnreachable
 from farthing.channels.client.wallet import open_wallet
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import (
-    Error,
     ReadingOutcome,
     Reestablish,
     SignedTotal,
@@ -66,18 +64,6 @@ async def test_after_a_connection_that_was_good_the_next_try_is_soon_however_sho
             await until(wallet, lambda: wallet._connection.usable() is not None)
             await city.hub.cut()
             await until(wallet, lambda: wallet._connection.usable() is None)
-
-
-async def test_an_instance_whose_connection_another_took_over_does_not_hurry_to_take_it_back(
-    city: SmallCity,
-) -> None:
-    async with city.wallet() as wallet:
-        for code, hurries in (("not-now", True), ("replaced", False)):
-            await until(wallet, lambda: bool(wallet._connection._told))
-            city.hub.wires[-1].send(Error(code=code, channel=b"", text="-", what_to_do="-"))
-            city.hub.wires[-1].close_soon()
-            await until(wallet, lambda: wallet._connection.state is LinkState.WAITING)
-            assert wallet._connection._was_good is hurries
 
 
 async def test_a_wrong_password_opens_nothing(city: SmallCity) -> None:

@@ -1,12 +1,13 @@
 """A wallet whose ledger was restored says so, and signs and takes nothing until it is safe."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from farthing.channels.client.folder import Folder
+from farthing.channels.client.folder import Folder, write_settings
 from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.refusals import NotNow
@@ -201,10 +202,8 @@ async def test_a_closed_channel_does_not_shorten_the_doubt(city: SmallCity, tmp_
         await wallet.join(timeout_seconds=10)
 
 
-async def test_a_folder_copied_with_its_count_is_in_no_doubt(
-    city: SmallCity, tmp_path: Path
-) -> None:
-    """Why the count stays out of backups: nothing else can tell."""
+async def put_back_whole(city: SmallCity, tmp_path: Path) -> None:
+    """Withdraw, and put back ledger and count from before, as a backup of the folder does."""
     async with city.wallet() as wallet:
         await earn(wallet)
         assert wallet.folder.continuity_file == wallet._driver._continuity.path
@@ -216,5 +215,47 @@ async def test_a_folder_copied_with_its_count_is_in_no_doubt(
         await wallet.withdraw(1_000, timeout_seconds=10)
     restore(copy, city)
     count.write_bytes(saved)
+
+
+async def test_a_folder_put_back_with_its_count_is_in_doubt_all_the_same(
+    city: SmallCity, tmp_path: Path
+) -> None:
+    """The count outside of the folder shows it, until the doubt is over."""
+    await put_back_whole(city, tmp_path)
+    async with city.wallet() as wallet:
+        assert wallet.status()["restored"]
+        await wallet._follower.refresh()  # the first block that it sees
+        await is_linked(city, wallet)
+        await refresh(city, wallet, seconds=OFFER_SECONDS_MAX + 1)
+        await wallet.join(timeout_seconds=10)
+    async with city.wallet() as wallet:
+        assert not wallet.status()["restored"]
+
+
+async def test_a_folder_on_another_machine_is_in_doubt_once(
+    city: SmallCity, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        assert not wallet.status()["restored"]
+    (kept,) = (machine / "farthing").iterdir()
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(machine / "another"))
+    async with city.wallet() as wallet:
+        assert wallet.status()["restored"]
+        await wallet._follower.refresh()
+        await refresh(city, wallet, seconds=OFFER_SECONDS_MAX + 1)
+        await wallet.join(timeout_seconds=10)
+    async with city.wallet() as wallet:
+        assert not wallet.status()["restored"]
+
+
+async def test_without_a_count_elsewhere_a_folder_put_back_whole_shows_nothing(
+    city: SmallCity, tmp_path: Path
+) -> None:
+    """What `marker_dir` "none" gives up, and why it is not the default."""
+    folder = Folder(path=city.folder)
+    write_settings(folder, replace(folder.settings(), marker_dir="none"))
+    await put_back_whole(city, tmp_path)
     async with city.wallet() as wallet:
         assert not wallet.status()["restored"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from farthing.channels.client import taking_out
 from farthing.channels.client.results import NotJoined, TookTooLong
 from farthing.channels.client.rpc import RpcUnreachable
 from farthing.channels.client.taking_out import (
@@ -18,6 +19,7 @@ from farthing.channels.client.taking_out import (
 )
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.errors import LocalError
+from farthing.channels.events import ObservedChannel
 from farthing.channels.ids import to_hex
 from farthing.channels.messages import Error, WithdrawalOffer
 from farthing.channels.refusals import InsufficientBalance, NotNow
@@ -252,8 +254,12 @@ async def test_an_offer_that_nobody_answers_dies_and_its_amount_is_free_again(
         assert (await wallet.withdraw(20_000, timeout_seconds=10)).total_ucent == 20_000
 
 
-async def test_what_the_hub_refuses_is_named_and_stays_reserved(city: SmallCity) -> None:
-    """The hub has not seen a deposit that the wallet has."""
+async def test_what_the_hub_refuses_is_named_and_stays_reserved(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub has not seen a deposit that the wallet has, for longer than a view lags."""
+    monkeypatch.setattr(taking_out, "OFFER_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(taking_out, "LAGGING_SECONDS", 0.2)
     async with earned(city) as wallet:
         channel = wallet.channels()[0].id
         city.chain._change(channel, deposit_ucent=(DEPOSIT_UCENT, 1_000))
@@ -310,17 +316,55 @@ async def test_a_second_withdrawal_does_not_wait_for_a_hub_that_has_not_seen_the
         assert city.chain.tokens == {ALICE.address: 25_000}
 
 
-async def test_a_second_asker_does_not_hide_the_refusal_of_the_first(city: SmallCity) -> None:
+async def test_a_second_asker_does_not_hide_the_refusal_of_the_first(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_out, "OFFER_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(taking_out, "LAGGING_SECONDS", 0.2)
     async with earned(city) as wallet:
         channel = wallet.channels()[0].id
         city.chain._change(channel, deposit_ucent=(DEPOSIT_UCENT, 1_000))
         await wallet._follower.refresh()
-        with pytest.raises(WithdrawalRefused):
-            await wallet.withdraw(EARNED_UCENT + 1_000, timeout_seconds=10)
-        refused = wallet._connection.refused[channel]
-        with pytest.raises(WithdrawalPending):
-            await wallet.withdraw(1)
-        assert wallet._connection.refused[channel] is refused
+        async with withdrawing(wallet, EARNED_UCENT + 1_000) as ended:
+            with pytest.raises(WithdrawalPending):
+                await wallet.withdraw(1)
+        assert [type(one) for one in ended] == [WithdrawalRefused]
+
+
+async def test_a_hub_that_sees_a_deposit_late_takes_the_withdrawal_without_another_block(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_out, "OFFER_AGAIN_SECONDS", 0.05)
+    async with earned(city) as wallet:
+        channel = wallet.channels()[0].id
+        city.chain._change(channel, deposit_ucent=(DEPOSIT_UCENT, 1_000))
+        await wallet._follower.refresh()
+        notices = wallet.listen()
+        block = city.chain.block
+        async with withdrawing(wallet, EARNED_UCENT + 1_000) as ended:
+            with trio.fail_after(10):
+                while (await notices.receive()).values.get("code") != "insufficient-balance":
+                    pass
+            assert city.chain.block == block  # no time passes on this chain
+            city.hub.driver.feed(channel, ObservedChannel(view=city.chain.view(channel)))
+        assert [one.total_ucent for one in ended if isinstance(one, Withdrawn)] == [51_000]
+
+
+async def test_an_error_about_something_else_of_the_channel_is_no_refusal(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_out, "OFFER_AGAIN_SECONDS", 0.05)
+    dropped = drop_offers(city, monkeypatch)
+    async with earned(city) as wallet:
+        channel = wallet.channels()[0].id
+        async with withdrawing(wallet, 20_000) as ended:
+            await until(wallet, lambda: bool(dropped))
+            error = Error(code="false-receipt", channel=channel, text="", what_to_do="")
+            city.hub.wires[-1].send(error)
+            await until(wallet, lambda: len(dropped) > 1)  # it is offered again
+            assert ended == []
+            await pass_time(city, wallet, OFFER_SECONDS + 1)
+        assert [type(one) for one in ended] == [WithdrawalNotTaken]
 
 
 # -- where there is nothing to take out of --------------------------------------------------------

@@ -31,7 +31,6 @@ from ..hub_world import (
     new_signer,
     running_hub,
     tiny_wallet,
-    until,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_hub")
@@ -39,6 +38,15 @@ pytestmark = pytest.mark.usefixtures("quick_hub")
 ROUNDS = 5
 """Payments of alice's, one after the other, that must be acknowledged during a flood."""
 HOST = "127.0.0.1"
+PATIENCE_SECONDS = 60
+"""A flood takes a while on a machine that has something else to do; usually it is a second."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a hub does by itself."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - it has no pulse of its own to wait for
+            await trio.sleep(0.01)
 
 
 @dataclass
@@ -360,7 +368,7 @@ async def test_vouchers_shown_again_and_again_end_the_connection(
 async def test_who_asks_for_everything_and_reads_nothing_is_given_up(
     hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farthing.channels.client.wire.WRITE_SECONDS_MAX", 1)
+    monkeypatch.setattr("farthing.channels.client.wire.WRITE_SECONDS_MAX", 3)
 
     async def with_small_buffers(*arguments: Any) -> trio.SocketListener:
         listener = await open_listener(*arguments)
@@ -379,7 +387,7 @@ async def test_who_asks_for_everything_and_reads_nothing_is_given_up(
 
         async with meanwhile(flood):
             await here.goes_on()
-            await until(lambda: here.hits("slow-reader") == 1)
+            await until(lambda: here.hits("slow-reader") >= 1)
         await wire.finish()
         await until(lambda: here.hub.server.memory.total_bytes < 1024)
 

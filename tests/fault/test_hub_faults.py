@@ -351,7 +351,9 @@ async def test_a_wallet_that_goes_away_at_the_wrong_moment_does_not_end_the_hub(
 async def test_a_number_beyond_what_the_database_holds_harms_nobody(
     hub_city: City, tmp_path: Path
 ) -> None:
-    config = await trio.to_thread.run_sync(hub_folder, hub_city, tmp_path / "hub")
+    config = await trio.to_thread.run_sync(
+        lambda: hub_folder(hub_city, tmp_path / "hub", top_up_member_day_ucent=0)
+    )
     async with running_hub(config) as hub, tiny_wallet(hub_city, tmp_path) as mallory:
         done = await trio.to_thread.run_sync(
             lambda: farthing(

@@ -1,28 +1,33 @@
 """Chains that stop or change their mind, ids in other spellings, and processes that are killed."""
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from farthing.channels.events import Received
+from farthing.channels.deployment import CHAIN_AHEAD_SECONDS_MAX
+from farthing.channels.events import ObservedChannel, Received
 from farthing.channels.ids import MalformedHex, channel_from_hex
 from farthing.channels.state import (
     ChainStatus,
     CloseTerms,
+    Link,
     Phase,
     SignedClose,
     Withdrawal,
     WithdrawalTerms,
 )
 from farthing.channels.terms import Side
-from farthing.node.follower import Follower
+from farthing.channels.transition import step
+from farthing.node.follower import ChainFromTheFuture, Follower
 
 from ..contract.city import City, alice, hub
 from ..contract.evm import Reverted
 from ..hub_parts import ACCOUNT, fresh_channel, parts
-from ..people import ALICE, CHANNEL, NOW
-from .attacks import alice_at, closing, killed, update
+from ..people import ALICE, CHANNEL, NOW, channel, moment, view
+from .attacks import alice_at, closing, killed, refused, update
 
 
 def test_a_close_does_not_end_while_a_stopped_chain_kept_the_answer_out(city: City) -> None:
@@ -46,6 +51,37 @@ def test_a_window_is_not_started_again_by_who_wants_no_end(city: City) -> None:
     closing(city, terms, alice)
     with pytest.raises(Reverted, match="channels: not open"):
         closing(city, terms, hub)
+
+
+def test_an_offer_that_a_reorganisation_revived_is_not_forgotten() -> None:
+    """Bob took his money, so that the offer ended; then the block that took it is replaced."""
+    taken = replace(view(), deposit_ucent=(100, 100), withdrawn_ucent=(0, 100))
+    state = channel(chain=taken, link=Link.LIVE)
+    undone = replace(taken, block=taken.block + 1, withdrawn_ucent=(0, 0))
+    after = step(state, ObservedChannel(view=undone), moment()).state
+    again = step(after, Received(message=update(5)), moment())
+    assert refused(again.effects) == "not-now"
+
+
+async def test_an_endpoint_that_lies_about_the_time_ends_no_offer(tmp_path: Path) -> None:
+    with parts(tmp_path) as made:
+        held = made.hold(fresh_channel())
+        terms = WithdrawalTerms(side=Side.B, total_ucent=5, expires=NOW + 60)
+        pending = Withdrawal(terms=terms, ours=bytes(65), theirs=bytes(65), acted_at=NOW)
+        made.driver._set(replace(made.driver.get(held.id), withdrawals=(None, pending)))
+        made.chain.views[held.id] = made.open_view()
+        made.chain.timestamp = int(time.time()) + 10**6
+        follower = Follower(
+            made.chain.desk(),
+            made.store,
+            account=ACCOUNT,
+            signer=ALICE.address,
+            first_block=7,
+            ahead_seconds_max=CHAIN_AHEAD_SECONDS_MAX,
+        )
+        with suppress(ChainFromTheFuture):
+            await follower.poll(made.driver, lambda _: None)
+        assert made.driver.get(held.id).withdrawals[Side.B] == pending
 
 
 async def test_a_deposit_that_a_reorganisation_took_back_is_not_spent(tmp_path: Path) -> None:

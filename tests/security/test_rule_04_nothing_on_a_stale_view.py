@@ -44,7 +44,10 @@ class LaggingChain:
         pass
 
     async def head(self) -> Head:
-        return Head(block=self.block, block_hash=bytes([self.block]) * 32, timestamp=NOW)
+        return Head(block=self.block, block_hash=await self.block_hash(self.block), timestamp=NOW)
+
+    async def block_hash(self, number: int) -> bytes:
+        return bytes([number]) * 32
 
     async def channel_state(self, _: ChannelId, head: Head) -> ChainView:
         if not self.answers:

@@ -89,3 +89,11 @@ async def test_a_new_database_in_the_place_of_a_lost_one_is_noticed(tmp_path: Pa
     (tmp_path / "alice.sqlite").unlink()
     with alice_at(tmp_path) as (node, _):
         assert node.state().doubt_ends is not None
+
+
+def test_a_folder_brought_whole_from_another_machine_is_noticed(tmp_path: Path) -> None:
+    """Database and count agree; what the other machine signed since, they cannot show."""
+    for machine, in_doubt in (("one", False), ("one", False), ("another", True)):
+        node = Node(tmp_path / "alice.sqlite", ALICE, elsewhere=tmp_path / machine)
+        assert node.driver.in_doubt is in_doubt
+        node.ledger.close()

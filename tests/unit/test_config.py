@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import farthing.contracts
+from farthing.channels.client.memory import BYTES_MAX
 from farthing.node import config as hub_config
 from farthing.node import settings
 from farthing.node.config import (
@@ -19,6 +20,7 @@ from farthing.node.config import (
     load,
     read_password,
 )
+from farthing.node.limits import DoorLimits
 
 TEXT = """rpc_url = "http://127.0.0.1:8545"
 deployment_file = "deployment.json"
@@ -44,7 +46,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_left_out_has_a_default(folder: Path) -> None:
+def test_what_is_left_out_has_a_default(folder: Path, machine: Path) -> None:
     config = load(folder / "hub.toml", {"PATH": "/bin"})
     assert config == HubConfig(
         listen_host="127.0.0.1",
@@ -54,6 +56,7 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         rpc_url="http://127.0.0.1:8545",
         deployment_file=folder / "deployment.json",
         data_dir=folder / "hub-data",
+        marker_dir=machine / "farthing",
         account_keystore=folder / "account.json",
         signer_keystore=folder / "signer.json",
         password_file=folder / "password",
@@ -65,6 +68,7 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         settle_age_seconds=3600,
         settle_rows_max=100,
         confirmations=0,
+        chain_ahead_seconds_max=900,
         rpc_timeout_seconds=10,
         connections_max=1000,
         guests_max=64,
@@ -73,10 +77,26 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         handshakes_per_address=100,
         queued_mib_max=256,
         channels_max=10_000,
+        top_up_below_ucent=25_000_000,
+        top_up_to_ucent=100_000_000,
+        top_up_member_day_ucent=1_000_000_000,
+        top_up_rows_max=100,
+        openings_member_day_max=4,
+        withdrawal_least_ucent=1_000_000,
+        withdrawals_member_day_max=24,
+        silent_settle_seconds=86_400,
+        silent_close_seconds=2_592_000,
         submissions_per_day=250_000,
         requests_per_day=200,
         keep_days=400,
     )
+
+
+def test_a_door_s_defaults_are_those_of_the_configuration() -> None:
+    limits = DoorLimits(connections_max=1000)
+    for field in fields(limits):
+        assert SETTINGS[field.name].default == getattr(limits, field.name)
+    assert SETTINGS["queued_mib_max"].default * 2**20 == BYTES_MAX
 
 
 def test_each_field_has_a_setting_with_words_and_a_default_that_is_allowed() -> None:
@@ -107,6 +127,14 @@ def test_the_environment_comes_first(folder: Path) -> None:
     assert config.programme_files == (folder / "block.toml", folder / "deployment.json")
     assert config.deposit_ucent == 12500
     assert config.data_dir == folder / "other"
+
+
+def test_the_count_of_signed_offers_is_kept_in_the_folder_that_is_named_or_nowhere(
+    folder: Path,
+) -> None:
+    named = load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "counts"})
+    assert named.marker_dir == folder / "counts"
+    assert load(folder / "hub.toml", {"FARTHING_HUB_MARKER_DIR": "none"}).marker_dir is None
 
 
 def test_paths_start_at_the_file_and_absolute_ones_stay(

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from farthing.channels.client.continuity import Continuity
+from farthing.channels.client.continuity import Continuity, NoHome, elsewhere, state_home
 from farthing.channels.client.ledger import Ledger, LedgerUnusable
 from farthing.channels.events import AskedWithdraw, ObservedChannel
 from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, Link, Phase
 from farthing.channels.terms import Side
 
 from ..nodes import Node
-from ..people import ALICE, NOW, moment, terms, view
+from ..people import ALICE, BOB, NOW, moment, terms, view
 
 
 def opened(path: Path) -> Continuity:
@@ -68,12 +68,12 @@ def test_a_backup_from_before_an_offer_is_in_doubt_until_the_doubt_is_over(
     assert opened(path).doubt_ends == DOUBT_UNKNOWN  # and at each start until it has ended
     ledger = Ledger(path)
     continuity = Continuity(ledger)
-    ledger.commit((), (), continuity.note(NOW))
+    ledger.commit((), (), continuity.note(NOW, was=DOUBT_UNKNOWN))
     ledger.close()
     assert opened(path).doubt_ends == NOW
     ledger = Ledger(path)
     continuity = Continuity(ledger)
-    ledger.commit((), (), continuity.note(None))
+    ledger.commit((), (), continuity.note(None, was=NOW))
     ledger.close()
     assert opened(path).doubt_ends is None
 
@@ -151,8 +151,17 @@ def test_noting_a_count_needs_no_new_descriptor(path: Path) -> None:
     ledger.close()
 
 
-def test_nothing_is_noted_where_there_is_no_doubt(path: Path) -> None:
-    assert opened(path).note(NOW) == []
+def test_a_doubt_that_begins_while_it_runs_lasts_as_long_as_that_of_the_longest_channel(
+    path: Path,
+) -> None:
+    continuity = opened(path)
+    assert continuity.note(None, was=None) == []
+    assert continuity.note(NOW, was=None)
+    assert continuity.note(NOW + 9, was=NOW)  # another channel's
+    assert continuity.note(None, was=NOW) == []  # the first one's has ended, the other's has not
+    assert continuity.doubt_ends == NOW + 9
+    assert continuity.note(None, was=NOW + 9)
+    assert continuity.doubt_ends is None
 
 
 async def test_a_driver_holds_its_channels_in_doubt_until_the_longest_offer_is_dead(
@@ -208,3 +217,84 @@ async def test_a_signed_offer_is_counted_before_it_leaves(tmp_path: Path) -> Non
     assert counted == [1]
     assert alice.driver.get(channel).withdrawals[Side.A] is not None
     alice.ledger.close()
+
+
+# -- the count that is kept elsewhere ---------------------------------------------------------
+
+
+def opened_with(path: Path, place: Path) -> int | None:
+    ledger = Ledger(path)
+    try:
+        return Continuity(ledger, elsewhere=place).doubt_ends
+    finally:
+        ledger.close()
+
+
+def test_both_files_hold_the_count_before_it_is_said(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "machine" / "count"
+    ledger = Ledger(path)
+    continuity = Continuity(ledger, elsewhere=place)
+    ledger.commit((), (), continuity.count(3))
+    continuity.mark()
+    ledger.close()
+    assert place.read_bytes() == continuity.path.read_bytes()
+    assert json.loads(place.read_text())["offers"] == 3
+    assert opened_with(path, place) is None
+
+
+def test_a_folder_put_back_whole_is_noticed_by_the_count_elsewhere(
+    path: Path, tmp_path: Path
+) -> None:
+    place, marker = tmp_path / "elsewhere", path.with_name(path.name + ".continuity")
+    assert opened_with(path, place) is None
+    backups = [tmp_path / "ledger", tmp_path / "marker"]
+    shutil.copy(path, backups[0])
+    shutil.copy(marker, backups[1])
+    ledger = Ledger(path)
+    continuity = Continuity(ledger, elsewhere=place)
+    ledger.commit((), (), continuity.count(1))
+    continuity.mark()
+    ledger.close()
+    restore(backups[0], path)
+    shutil.copy(backups[1], marker)
+    assert opened_with(path, place) == DOUBT_UNKNOWN
+    assert json.loads(place.read_text())["offers"] == 1
+
+
+def test_a_database_that_misses_its_count_elsewhere_was_brought_from_another_machine(
+    path: Path, tmp_path: Path
+) -> None:
+    assert opened_with(path, tmp_path / "one") is None
+    assert opened_with(path, tmp_path / "two") == DOUBT_UNKNOWN
+
+
+def test_a_new_database_of_a_signer_that_had_one_is_in_doubt(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    assert opened_with(path, place) is None
+    assert opened_with(tmp_path / "another.sqlite", place) == DOUBT_UNKNOWN
+
+
+def test_a_database_of_older_software_gets_its_second_count_without_a_doubt(
+    path: Path, tmp_path: Path
+) -> None:
+    signed(path)
+    assert opened_with(path, tmp_path / "elsewhere") is None
+    assert opened_with(path, tmp_path / "elsewhere") is None
+
+
+def test_a_machine_keeps_its_counts_where_its_files_of_state_are() -> None:
+    assert state_home({"XDG_STATE_HOME": "/var/x"}) == Path("/var/x/farthing")
+    for ignored in ({}, {"XDG_STATE_HOME": ""}, {"XDG_STATE_HOME": "x"}):
+        assert state_home(ignored) == Path.home() / ".local" / "state" / "farthing"
+    one, other = (elsewhere(Path("/x"), ALICE.address, bytes((n,)) * 32) for n in (1, 2))
+    assert one != other
+    assert one != elsewhere(Path("/x"), BOB.address, bytes((1,)) * 32)
+
+
+def test_where_there_is_no_home_a_folder_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(NoHome, match="marker_dir"):
+        state_home({})

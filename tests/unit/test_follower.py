@@ -1,5 +1,6 @@
 """The follower over a scripted chain: cursors, reorgs, outages, and who is a member when."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from farthing.channels.ids import Address
 from farthing.channels.state import ChainStatus, Channel
 from farthing.node import follower as follower_module
 from farthing.node.chain import LOG_BLOCKS_MAX, Logs, MemberStatus, OpenedChannel
-from farthing.node.follower import ChainWentBack, Follower
+from farthing.node.follower import ChainChanging, ChainFromTheFuture, ChainWentBack, Follower
 from farthing.node.sender import ChainUnreachable
 
 from ..hub_parts import ACCOUNT, Parts, fresh_channel, member, parts
@@ -131,6 +132,81 @@ async def test_after_a_reorg_members_and_channels_are_read_again(hub: Parts) -> 
     hub.chain.number += 1
     await poll(hub, follower)  # and at each head, until it is open
     assert hub.chain.asked.count("view") == asked + 1
+
+
+async def test_only_what_replaced_blocks_touched_is_read_again(
+    hub: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel, other = hub.hold(fresh_channel()), hub.hold(fresh_channel(2))
+    hub.chain.views = {channel.id: hub.open_view(), other.id: hub.open_view()}
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    hub.chain.number = 101
+    hub.chain.news[101] = logs(touched=frozenset({channel.id}), members=(member(BOB),))
+    await poll(hub, follower)
+    hub.chain.number = 102
+    await poll(hub, follower)
+    assert follower.members.is_active(BOB, 0)
+    hub.chain.news.clear()  # 101 and 102 are replaced by blocks that hold nothing
+    hub.chain.fork, hub.chain.forked_after, hub.chain.number = 1, 100, 103
+    hub.chain.members[BOB] = member(BOB, MemberStatus.NONE)
+    hub.chain.views[channel.id] = hub.open_view(deposit_ucent=(7, 0))
+    hub.chain.asked.clear()
+    replaced: list[bool] = []
+    follower.on_replaced = lambda: replaced.append(True)
+    await poll(hub, follower)
+    assert hub.chain.asked.count("view") == 1  # the other channel was in none of them
+    assert hub.chain.asked.count("logs") == 1
+    assert not follower.members.is_active(BOB, 0)
+    view = hub.driver.get(channel.id).chain
+    assert view is not None
+    assert view.deposit_ucent == (7, 0)
+    assert replaced == [True]
+    assert "the blocks after 100 were replaced" in caplog.text
+    assert "µ¢ of deposits have vanished from the chain" in caplog.text
+    assert [block.number for block in hub.store.recent_blocks()] == [100, 103]
+    later = made_follower(hub)  # and so it is after a restart
+    hub.chain.number = 104
+    await poll(hub, later)
+    assert later.moment().head_block == 104
+
+
+async def test_a_block_that_changes_while_it_is_read_is_not_believed(hub: Parts) -> None:
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    hub.chain.number = 101
+    before = hub.chain.logs
+
+    def logs_and_a_fork(first: int, last: int) -> Logs:
+        hub.chain.fork, hub.chain.forked_after = 1, 100
+        return before(first, last)
+
+    hub.chain.logs = logs_and_a_fork  # type: ignore[method-assign]
+    with pytest.raises(ChainChanging, match="block 101 was replaced while it was read"):
+        await poll(hub, follower)
+    assert follower.moment().head_block == 100
+    hub.chain.logs = before  # type: ignore[method-assign]
+    await poll(hub, follower)
+    assert follower.moment().head_block == 101
+
+
+async def test_a_block_from_the_future_is_not_believed(hub: Parts) -> None:
+    follower = Follower(
+        hub.chain.desk(),
+        hub.store,
+        account=ACCOUNT,
+        signer=ALICE.address,
+        first_block=7,
+        ahead_seconds_max=900,
+    )
+    now = int(time.time())
+    hub.chain.timestamp = now + 5000
+    with pytest.raises(ChainFromTheFuture, match="ahead of this machine's clock"):
+        await poll(hub, follower)
+    assert follower.moment().head_block == 0
+    hub.chain.timestamp = now + 800
+    await poll(hub, follower)
+    assert follower.moment().head_timestamp == now + 800
 
 
 async def test_a_chain_that_went_back_is_waited_for(hub: Parts) -> None:

@@ -1,16 +1,24 @@
 """The hub's tables, and who may use them."""
 
 import os
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from farthing.channels.ids import Address
+from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import RecordOutcome
 from farthing.node.chain import MemberRow, MemberStatus, Mined
 from farthing.node.home import HubInUse, owned
-from farthing.node.store import HubStore, OtherHubsDatabase
+from farthing.node.store import (
+    BLOCKS_KEPT,
+    TOUCHED_MAX,
+    HubStore,
+    OtherHubsDatabase,
+    RecentBlock,
+    Touched,
+)
 
 from ..hub_parts import committed, reopened
 from ..people import DEPLOYMENT
@@ -56,10 +64,32 @@ def test_settlements_and_the_cursor_are_kept(tmp_path: Path) -> None:
     mined = Mined(transaction=bytes(32), block=5, gas_used=9, settled=2, skipped=1)
     for statement in (store.remember_settlement(mined),) * 2:
         committed(store.ledger, statement)
-    committed(store.ledger, store.remember_cursor(5, b"\x05" * 32))
+    touched = Touched(channels=frozenset({ChannelId(b"\x01" * 32)}), members=frozenset({ACCOUNT}))
+    block = RecentBlock(number=5, hash=b"\x05" * 32, touched=touched)
+    committed(store.ledger, *store.remember_block(block))
+    assert store.recent_blocks() == [block]
+    empty = replace(block, touched=Touched(channels=frozenset(), members=frozenset()))
+    committed(store.ledger, *store.remember_block(empty))  # a restart at the same head
+    assert store.recent_blocks() == [block]
     (row,) = store.settlements()
     assert (row["block"], row["settled"], row["skipped"], row["gas_used"]) == (5, 2, 1, 9)
     assert store.cursor() == (5, b"\x05" * 32)
+    store.ledger.close()
+
+
+def test_so_many_heads_are_kept_and_a_fork_forgets_those_after_it(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    block = RecentBlock(number=0, hash=bytes(32), touched=None)
+    for number in range(BLOCKS_KEPT + 9):
+        committed(store.ledger, *store.remember_block(replace(block, number=number)))
+    assert [b.number for b in store.recent_blocks()] == list(range(9, BLOCKS_KEPT + 9))
+    fork = replace(block, number=50, hash=b"\x01" * 32)
+    committed(store.ledger, *store.remember_block(fork, replaces_above=20))
+    assert [b.number for b in store.recent_blocks()] == [*range(9, 21), 50]
+    many = frozenset(ChannelId(n.to_bytes(32, "big")) for n in range(TOUCHED_MAX + 1))
+    wide = replace(fork, number=51, touched=Touched(channels=many, members=frozenset()))
+    committed(store.ledger, *store.remember_block(wide))
+    assert store.recent_blocks()[-1].touched is None
     store.ledger.close()
 
 

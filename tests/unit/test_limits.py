@@ -192,6 +192,8 @@ async def test_a_write_without_progress_ends_the_connection(autojump_clock: Mock
     with pytest.raises(SlowReader, match=f"nothing for {WRITE_SECONDS_MAX} s"):
         await wire.write_forever()
     assert trio.current_time() == started + WRITE_SECONDS_MAX
+    with pytest.raises(SlowReader):  # and not that the connection is closed: this is why
+        wire.send(Ping(token=2))
     await wire.finish()
     await theirs.aclose()
 

@@ -1,19 +1,23 @@
 """Sending transactions over an endpoint that tests script: what each failure is called."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import rlp
 from web3 import Web3
 from web3.providers.base import BaseProvider
 
+from farthing.channels.client.outbox import KEEP_BLOCKS, Outbox
 from farthing.channels.hashing import keccak256
 from farthing.channels.ids import to_hex
 from farthing.contracts.artifacts import load
 from farthing.node import sender as sender_module
 from farthing.node.chain import Web3Chain
 from farthing.node.sender import (
+    FEE_PER_GAS_MAX_WEI,
     ChainUnreachable,
     Sender,
     TransactionFailed,
@@ -48,20 +52,9 @@ class ScriptedProvider(BaseProvider):
 
     def __init__(self, **answers: Any) -> None:
         super().__init__()
-        self.answers: dict[str, Any] = {
-            "eth_chainId": "0x1",
-            "eth_getTransactionCount": "0x0",
-            "eth_estimateGas": "0x5208",
-            "eth_gasPrice": "0x0",
-            "eth_sendRawTransaction": HASH,
-            "eth_getTransactionReceipt": RECEIPT,
-            **answers,
-        }
-        self.sent: list[str] = []
+        self.answers: dict[str, Any] = {"eth_chainId": "0x1", **answers}
 
     def make_request(self, method: Any, params: Any) -> Any:
-        if method == "eth_sendRawTransaction":
-            self.sent.append(params[0])
         answer = self.answers[method]
         if callable(answer):
             answer = answer(*params)
@@ -72,9 +65,81 @@ class ScriptedProvider(BaseProvider):
         return {"jsonrpc": "2.0", "id": 1, "result": answer}
 
 
-def made(**answers: Any) -> tuple[Sender, ScriptedProvider]:
-    provider = ScriptedProvider(**answers)
-    return Sender(Web3(provider), ALICE, 1), provider
+class SmallNode(ScriptedProvider):
+    """A node of one account: a pool, receipts and a count; `answers` replace any of it."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.sent: list[bytes] = []
+        self.pool: dict[int, bytes] = {}
+        self.mined: list[bytes] = []
+        self.head = 100
+        self.mines = True
+        self.price = 0
+        self.status = "0x1"
+        super().__init__(
+            **{
+                "eth_estimateGas": "0x5208",
+                "eth_gasPrice": lambda: hex(self.price),
+                "eth_blockNumber": lambda: hex(self.head),
+                "eth_getTransactionCount": self.count,
+                "eth_sendRawTransaction": self.take,
+                "eth_getTransactionByHash": self.transaction,
+                "eth_getTransactionReceipt": self.receipt,
+                **answers,
+            }
+        )
+
+    def count(self, _: str, block: str) -> str:
+        waiting = 0
+        while block == "pending" and len(self.mined) + waiting in self.pool:
+            waiting += 1
+        return hex(len(self.mined) + waiting)
+
+    def take(self, raw: str) -> Any:
+        content = bytes.fromhex(raw[2:])
+        nonce, fee = nonce_and_fee(content)
+        self.sent.append(content)
+        if nonce < len(self.mined):
+            return {"code": -32000, "message": "nonce too low"}
+        held = self.pool.get(nonce)
+        if held is not None and nonce_and_fee(held)[1] >= fee:
+            return {"code": -32000, "message": "already known"}
+        self.pool[nonce] = content
+        if self.mines:
+            self.mine()
+        return to_hex(keccak256(content))
+
+    def mine(self) -> None:
+        while len(self.mined) in self.pool:
+            self.mined.append(self.pool.pop(len(self.mined)))
+            self.head += 1
+
+    def transaction(self, asked: str) -> Any:
+        held = [*self.mined, *self.pool.values()]
+        return next(({"hash": asked} for raw in held if to_hex(keccak256(raw)) == asked), None)
+
+    def receipt(self, asked: str) -> Any:
+        for place, raw in enumerate(self.mined):
+            if to_hex(keccak256(raw)) == asked:
+                block = hex(self.head - len(self.mined) + place + 1)
+                fields = {"transactionHash": asked, "blockNumber": block, "status": self.status}
+                return {**RECEIPT, **fields}
+        return None
+
+    def undo(self, blocks: int) -> list[bytes]:
+        """A reorganisation of which nobody puts anything back; what the blocks held."""
+        undone, self.mined = self.mined[-blocks:], self.mined[:-blocks]
+        return undone
+
+
+def nonce_and_fee(raw: bytes) -> tuple[int, int]:
+    fields = rlp.decode(raw[1:])
+    return int.from_bytes(fields[1], "big"), int.from_bytes(fields[3], "big")
+
+
+def made(outbox: Outbox | None = None, **answers: Any) -> tuple[Sender, SmallNode]:
+    node = SmallNode(**answers)
+    return Sender(Web3(node), ALICE, 1, outbox=outbox), node
 
 
 def send(sender: Sender) -> Any:
@@ -87,19 +152,21 @@ def send(sender: Sender) -> Any:
 def patient_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 0.05)
     monkeypatch.setattr(sender_module, "RECEIPT_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 60)
 
 
 def test_a_transaction_is_signed_here_and_its_receipt_given() -> None:
-    sender, provider = made()
-    assert send(sender)["blockNumber"] == 5
-    assert len(provider.sent) == 1
+    sender, node = made()
+    assert send(sender)["blockNumber"] == 101
+    assert send(sender)["blockNumber"] == 102
+    assert [nonce_and_fee(raw)[0] for raw in node.sent] == [0, 1]
 
 
 def test_a_revert_at_the_estimate_is_a_refusal_and_nothing_is_sent() -> None:
-    sender, provider = made(eth_estimateGas={"code": 3, "message": "credit: not treasury"})
+    sender, node = made(eth_estimateGas={"code": 3, "message": "credit: not treasury"})
     with pytest.raises(TransactionFailed, match=r"burning: .*credit: not treasury"):
         send(sender)
-    assert provider.sent == []
+    assert node.sent == []
 
 
 def test_a_sender_that_the_chain_does_not_admit_is_told_so() -> None:
@@ -110,46 +177,189 @@ def test_a_sender_that_the_chain_does_not_admit_is_told_so() -> None:
 
 
 def test_a_mined_transaction_that_reverted_is_a_refusal() -> None:
-    sender, _ = made(eth_getTransactionReceipt={**RECEIPT, "status": "0x0"})
+    sender, node = made()
+    node.status = "0x0"
     with pytest.raises(TransactionFailed, match="reverted"):
         send(sender)
 
 
-def none_yet(_: str) -> None:
-    return None
-
-
 def test_a_transaction_in_no_block_is_unknown_and_not_sent_twice() -> None:
-    counts = {"latest": "0x0", "pending": "0x0"}
-
-    def count(_: str, block: str) -> str:
-        return counts[block]
-
-    sender, provider = made(eth_getTransactionReceipt=none_yet, eth_getTransactionCount=count)
+    sender, node = made()
+    node.mines = False
     with pytest.raises(TransactionUnknown, match="in no block"):
         send(sender)
-    counts["pending"] = "0x1"  # it waits in the pool
     for _ in range(2):
-        with pytest.raises(TransactionUnknown, match="not sent"):
+        with pytest.raises(TransactionUnknown, match="in no block"):
             send(sender)
-    provider.answers["eth_getTransactionReceipt"] = RECEIPT  # it is mined after all
+    node.mine()  # it is mined after all
     with pytest.raises(TransactionUnknown, match="not sent"):  # look at the chain first
         send(sender)
-    assert len(provider.sent) == 1
+    assert len(set(node.sent)) == 1
+    node.mines = True
     send(sender)
-    assert len(provider.sent) == 2
+    assert len(node.mined) == 2
 
 
-def test_a_transaction_that_the_endpoint_never_had_is_forgotten_after_a_look() -> None:
-    broken = requests.exceptions.ConnectionError("reset")
-    sender, provider = made(eth_sendRawTransaction=broken, eth_getTransactionReceipt=none_yet)
+def test_a_transaction_that_the_endpoint_never_had_is_sent_again_and_mined_once() -> None:
+    sender, node = made()
+    take = node.answers["eth_sendRawTransaction"]
+    node.answers["eth_sendRawTransaction"] = requests.exceptions.ConnectionError("reset")
     with pytest.raises(ChainUnreachable):
         send(sender)
+    node.answers["eth_sendRawTransaction"] = take
+    with pytest.raises(TransactionUnknown):
+        sender.look_back()
+    assert sender.look_back() == 101
+    assert len(node.mined) == 1
+
+
+def test_a_transaction_that_fell_out_of_the_pool_is_sent_again_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 10)
+    monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 0)
+    sender, node = made()
+    dropped: list[str] = []
+
+    def take(raw: str) -> Any:
+        if not dropped:
+            dropped.append(raw)
+            return to_hex(keccak256(bytes.fromhex(raw[2:])))  # it says yes and forgets
+        return node.take(raw)
+
+    node.answers["eth_sendRawTransaction"] = take
+    assert send(sender)["blockNumber"] == 101
+    assert [to_hex(raw) for raw in node.mined] == dropped
+
+
+def test_a_transaction_that_pays_too_little_is_replaced_by_itself_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 10)
+    monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 0)
+    sender, node = made()
+    node.price, node.mines = 100, False
+    first: list[bytes] = []
+
+    def estimate() -> str:
+        if node.sent:
+            first[:] = [node.sent[0]]
+            node.mines, node.price = True, 105
+        return hex(node.price)
+
+    node.answers["eth_gasPrice"] = estimate
+    send(sender)
+    (mined,) = node.mined
+    assert nonce_and_fee(mined) == (0, 114)  # more than a tenth above, as nodes want it
+    assert nonce_and_fee(first[0]) == (0, 100)
+    sender.look_back()
+    assert {sent.block for sent in sender._outbox.rows} == {101}  # the replaced one is used up
+
+
+def test_a_fee_that_an_endpoint_makes_up_is_bounded() -> None:
+    sender, node = made()
+    node.price = 10**18
+    send(sender)
+    assert nonce_and_fee(node.sent[0])[1] == FEE_PER_GAS_MAX_WEI
+
+
+def test_what_a_reorganisation_took_back_is_sent_again_before_anything_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender, node = made()
+    send(sender)
+    send(sender)
+    node.undo(1)
+    assert send_or_unknown(sender) == "unknown"  # it is sent again
+    assert "its block was taken back" in caplog.text
+    assert len(node.mined) == 2
+    assert send_or_unknown(sender) == "unknown"  # look at the chain first
+    assert send_or_unknown(sender) == "sent"
+    assert [nonce_and_fee(raw)[0] for raw in node.mined] == [0, 1, 2]
+
+
+def send_or_unknown(sender: Sender) -> str:
+    try:
+        send(sender)
+    except TransactionUnknown:
+        return "unknown"
+    return "sent"
+
+
+def test_a_process_that_was_killed_knows_what_it_sent(tmp_path: Path) -> None:
+    sender, node = made(Outbox(tmp_path))
+    node.mines = False
+    assert send_or_unknown(sender) == "unknown"
+    later = Sender(Web3(node), ALICE, 1, outbox=Outbox(tmp_path))
+    node.pool.clear()  # the node was restarted too, and forgot what waited
+    node.mines = True
+    with pytest.raises(TransactionUnknown):
+        later.look_back()
+    assert later.look_back() == 101
+    assert len(set(node.sent)) == len(node.mined) == 1
+
+
+def test_what_is_deep_in_the_chain_is_forgotten(tmp_path: Path) -> None:
+    sender, node = made(Outbox(tmp_path))
+    send(sender)
+    node.head += KEEP_BLOCKS
+    node.answers["eth_getTransactionReceipt"] = lambda asked: {
+        **RECEIPT,
+        "transactionHash": asked,
+        "blockNumber": "0x65",
+    }
+    assert sender.look_back() == 101
+    assert Outbox(tmp_path).rows == ()
+
+
+def test_another_program_with_the_same_account_is_noticed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender, node = made()
+    send(sender)
+    node.mined.append(b"somebody else's")
+    send(sender)
+    assert caplog.text.count("another program sends transactions") == 1
+    node.pool[len(node.mined)] = b"\x02" + rlp.encode([b"\x01", b"\x03", b"", b""])
+    node.mines = False
     with pytest.raises(TransactionUnknown):
         send(sender)
-    provider.answers |= {"eth_sendRawTransaction": HASH, "eth_getTransactionReceipt": RECEIPT}
+    assert caplog.text.count("another program sends transactions") == 2
+
+
+def test_one_whose_nonce_another_used_is_looked_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 10)
+    monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 0)
+    sender, node = made()
+
+    def take(raw: str) -> Any:
+        node.mined.append(b"somebody else's, of the same nonce")
+        return to_hex(keccak256(bytes.fromhex(raw[2:])))
+
+    node.answers["eth_sendRawTransaction"] = take
+    with pytest.raises(TransactionUnknown, match="its nonce is used up"):
+        send(sender)
+    assert "another program sends transactions" in caplog.text
+    node.answers["eth_sendRawTransaction"] = node.take
     send(sender)
-    assert len(provider.sent) == 2
+
+
+def test_an_endpoint_that_does_not_know_our_newest_transaction_yet_is_waited_for() -> None:
+    sender, node = made()
+    send(sender)
+    send(sender)
+    node.answers["eth_getTransactionCount"] = lambda _, block: "0x1"
+    with pytest.raises(ChainUnreachable, match="the endpoint lags"):
+        send(sender)
+    assert len(node.sent) == 2
+
+
+def test_another_transactions_receipt_is_no_answer() -> None:
+    sender, _ = made(eth_getTransactionReceipt=RECEIPT)
+    with pytest.raises(ChainUnreachable, match="makes no sense"):
+        send(sender)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +407,3 @@ def test_a_port_without_an_account_sends_nothing() -> None:
         chain.approve(5)
     with pytest.raises(TransactionFailed, match="it only reads"):
         chain.finish_close(TERMS)
-
-
-def test_a_hash_is_what_the_network_will_call_the_transaction() -> None:
-    sender, provider = made(eth_getTransactionReceipt=none_yet)
-    with pytest.raises(TransactionUnknown) as caught:
-        send(sender)
-    assert HASH in caught.value.text  # what the endpoint said
-    assert sender._unknown is not None
-    raw = bytes.fromhex(provider.sent[0][2:])
-    assert to_hex(bytes(sender._unknown)) == to_hex(keccak256(raw))

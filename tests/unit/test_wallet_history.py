@@ -14,6 +14,7 @@ from farthing.channels.client.history import (
     Entry,
     PaymentState,
     count_payments,
+    find_gaps,
     read_history,
 )
 from farthing.channels.client.ledger import RECEIVED, SENT, Ledger, StoredPayment
@@ -225,3 +226,23 @@ def test_a_direction_or_a_channel_can_be_chosen(ledger: Ledger) -> None:
         read_history(ledger, channel=ChannelId(bytes(32)))
     with pytest.raises(UnknownChannel):
         count_payments(ledger, channel=ChannelId(bytes(32)))
+
+
+def test_a_restored_wallet_says_from_which_payment_on_it_has_receipts(ledger: Ledger) -> None:
+    state = store(ledger)
+    assert find_gaps(ledger) == []
+    lost = "DELETE FROM payment WHERE channel=? AND direction=? AND nonce<=?"
+    ledger.commit((), (), [(lost, (CHANNEL, SENT, len(SENT_UCENT) - 1))])
+    (gap,) = find_gaps(ledger)
+    assert gap.record() == {
+        "channel": "0x" + CHANNEL.hex(),
+        "direction": "sent",
+        "first_nonce": len(SENT_UCENT),
+        "missing": len(SENT_UCENT) - 1,
+    }
+    assert find_gaps(ledger, direction=Direction.RECEIVED) == []
+    ledger.commit((), (), [(lost, (CHANNEL, SENT, len(SENT_UCENT)))])
+    (gap,) = find_gaps(ledger, channel=CHANNEL)
+    assert (gap.first_nonce, gap.missing) == (len(SENT_UCENT) + 1, len(SENT_UCENT))
+    assert count_payments(ledger) == len(read_history(ledger)) == len(RECEIVED_UCENT)
+    assert [e.nonce for e in read_history(ledger, last=1)] == [state.received.total.nonce]

@@ -1,0 +1,151 @@
+"""Looks a hub over: its files, its machine, its database, its chain, and what is at risk.
+
+Rule: as the wallet's (channels/client/doctor.py): it changes nothing and works while the hub runs.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import trio
+
+from ..channels.client import keystore
+from ..channels.client.continuity import elsewhere
+from ..channels.client.deployment_file import read_deployment
+from ..channels.client.doctor import (
+    Check,
+    Verdict,
+    check_chain,
+    check_continuity,
+    check_ledger,
+    check_machine,
+    check_mode,
+    check_port,
+    check_space,
+    check_writes,
+    not_checked,
+    ok,
+    problem,
+)
+from ..channels.client.peek import peek
+from ..channels.client.ports import ChainPort
+from ..channels.client.tls import certificate_hash, fingerprint, read_certificate
+from ..channels.deployment import Deployment
+from ..channels.errors import FarthingError
+from ..channels.ids import to_hex
+from ..channels.state import ChainStatus, Channel
+from .config import HubConfig
+from .home import CONTROL_NAME, DATABASE_NAME, LOCK_NAME
+
+
+async def examine(config: HubConfig, chain: ChainPort) -> list[Check]:
+    """All checks of one hub; raises what `read_deployment` raises."""
+    deployment = read_deployment(config.deployment_file)
+    database = config.data_dir / DATABASE_NAME
+    separator = deployment.domain().separator()
+    rows = [*_files(config), *check_machine()]
+    rows += await trio.to_thread.run_sync(
+        lambda: list(_gathered(check_ledger(database, separator)))
+    )
+    rows.append(_continuity(config, deployment))
+    channels = _known(config)
+    open_ones = [c for c in channels if c.chain is None or c.chain.status is ChainStatus.OPEN]
+    rows += await check_chain(chain, [c.terms.challenge_seconds for c in open_ones])
+    if config.listen_port:
+        rows.append(await check_port("listening", config.listen_host, config.listen_port))
+    else:
+        rows.append(not_checked("listening", "port 0: the hub says in its ready line where"))
+    return [*rows, *at_risk(channels)]
+
+
+def _files(config: HubConfig) -> Iterator[Check]:
+    folder, database = config.data_dir, config.data_dir / DATABASE_NAME
+    yield check_mode("password file", config.password_file)
+    yield check_mode("account keystore", config.account_keystore)
+    yield check_mode("signer keystore", config.signer_keystore)
+    if config.tls_certificate_file is None or config.tls_key_file is None:
+        yield not_checked("certificate", "none is configured: the hub serves this machine alone")
+    else:
+        yield check_mode("certificate key", config.tls_key_file)
+        yield check_certificate(config.tls_certificate_file, config.tls_key_file)
+    if not folder.exists():
+        yield ok("data folder", "there is none yet: the hub has not run")
+        return
+    yield check_mode("data folder", folder)
+    yield check_mode("database file", database, must_exist=False)
+    for end in ("-wal", "-shm", ".continuity"):
+        path = database.with_name(database.name + end)
+        yield check_mode(f"database file {end}", path, must_exist=False)
+    yield check_mode("control socket", folder / CONTROL_NAME, must_exist=False)
+    yield check_mode("lock", folder / LOCK_NAME, must_exist=False)
+    yield check_space("disk space", folder)
+    yield check_writes("disk writes", folder)
+
+
+def check_certificate(certificate: Path, key: Path) -> Check:
+    """Whether certificate and key can be read and belong together."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        found = f"{certificate} and its key cannot be used ({error})"
+        return problem("certificate", found, "make another: `farthing hub certificate`")
+    return ok("certificate", fingerprint(certificate_hash(read_certificate(certificate))))
+
+
+def _gathered(rows: Iterable[Check]) -> Iterator[Check]:
+    """Lanes that are fine as one row: a hub has thousands."""
+    lanes = 0
+    for row in rows:
+        if row.verdict is Verdict.OK and row.what.startswith(("sent on", "received on")):
+            lanes += 1
+        else:
+            yield row
+    yield ok("lanes", f"{lanes} add up to their vouchers, whose signatures verify")
+
+
+def _continuity(config: HubConfig, deployment: Deployment) -> Check:
+    database = config.data_dir / DATABASE_NAME
+    place = config.marker_dir
+    try:
+        signer = keystore.address(config.signer_keystore)
+        return check_continuity(
+            database,
+            database.with_name(database.name + ".continuity"),
+            None if place is None else elsewhere(place, signer, deployment.deployment),
+        )
+    except FarthingError as error:
+        return not_checked("continuity", error.text, error.what_to_do)
+
+
+def _known(config: HubConfig) -> list[Channel]:
+    """The channels; none where they are unreadable, which the check of the database reports."""
+    try:
+        with peek(config.data_dir / DATABASE_NAME) as ledger:
+            return [] if ledger is None else ledger.channels()
+    except FarthingError:
+        return []
+
+
+def at_risk(channels: Iterable[Channel]) -> Iterator[Check]:
+    """What the wallets have paid and the chain does not know yet, and channels that stopped."""
+    unsettled = offers = open_ones = 0
+    for channel in channels:
+        chain = channel.chain
+        if channel.stopped is not None:
+            yield problem(
+                f"channel {to_hex(channel.id)}",
+                f"it has stopped: {channel.stopped}",
+                "close it: `farthing hub close --unilateral`",
+            )
+        if chain is not None and chain.status is not ChainStatus.CLOSED:
+            open_ones += 1
+            received = channel.received.total.transferred_ucent
+            unsettled += max(received - chain.settled_ucent[channel.side.other], 0)
+            offers += channel.has_offers
+    yield ok(
+        "at risk",
+        f"{unsettled} µ¢ received on {open_ones} channels are not on the chain yet; {offers} offers"
+        " are under way",
+    )

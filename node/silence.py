@@ -1,0 +1,176 @@
+"""Notices wallets that have gone silent: their lanes are settled at once, later their channels end.
+
+Rule: silence is counted by the hub's own running time, never by a clock: what the hub was down, or
+a clock was set, is no silence of anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..channels.client.driver import Driver
+from ..channels.client.ledger import Ledger, Statement
+from ..channels.errors import ChainError, LocalError
+from ..channels.ids import Address, ChannelId, to_hex
+from ..channels.state import ChainStatus, Channel, Phase
+from .settler import Watcher
+
+LOOK_SECONDS = 5
+"""How often it is looked at who is connected; limits are in hours and days."""
+SAVE_SECONDS: Final = 60
+"""How often the running time is saved; a crash forgets that much of everybody's silence."""
+CLOSE_AGAIN_SECONDS: Final = 600
+"""Until a close that could not be started is tried again."""
+
+log = logging.getLogger("farthing.hub.silence")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Heard:
+    """When a channel's wallet was last heard: in running time, and by the clock, for people."""
+
+    uptime: float
+    at: int
+    connected: bool = False
+
+
+class Silence:
+    """Knows how long each channel's wallet has been silent while the hub was there to hear it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        driver: Driver,
+        watcher: Watcher,
+        heard_since: Callable[[], set[Address]],
+        *,
+        settle_seconds: int,
+        close_seconds: int,
+    ) -> None:
+        """`heard_since` gives the signers that are connected, or were since it was last asked."""
+        self._driver = driver
+        self._watcher = watcher
+        self._heard_since = heard_since
+        self._settle_seconds = settle_seconds
+        self._close_seconds = close_seconds
+        self.clock: Callable[[], float] = time.monotonic
+        """Seconds that only go forward; tests put their own here."""
+        self._before = _saved_uptime(ledger)
+        self._started = self.clock()
+        self._saved = float(self._before)
+        self._heard = {
+            ChannelId(channel): _Heard(uptime=self._before if uptime is None else uptime, at=at)
+            for channel, uptime, at in ledger.query("SELECT channel, uptime, at FROM heard")
+        }
+        self._silent: set[ChannelId] = set()
+        self._close_tried: dict[ChannelId, float] = {}
+
+    # -- asking -----------------------------------------------------------------------------
+
+    def silent_seconds(self, channel: ChannelId) -> int:
+        """How long nothing was heard of a channel's wallet; 0 while it is connected."""
+        heard = self._heard.get(channel)
+        if heard is None or heard.connected:
+            return 0
+        return max(int(self._uptime() - heard.uptime), 0)
+
+    def last_heard(self, channel: ChannelId) -> int | None:
+        """When its wallet was last heard, in seconds since 1970 by the clock of then."""
+        heard = self._heard.get(channel)
+        return None if heard is None else heard.at
+
+    def is_silent(self, channel: ChannelId) -> bool:
+        """Whether a channel's wallet is silent for so long that its lanes are settled."""
+        return self.silent_seconds(channel) >= self._settle_seconds
+
+    def _uptime(self) -> float:
+        return self._before + self.clock() - self._started
+
+    # -- looking ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await self.look()
+            await trio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Note who was heard, say who is silent, and end the channels of those silent for long."""
+        statements = [*self._note(), *self._save()]
+        if statements:
+            self._driver.store(statements)
+        self._tell()
+        for channel in list(self._driver.channels.values()):
+            if self._must_close(channel):
+                await self._close(channel)
+
+    def _note(self) -> Iterator[Statement]:
+        """Take in who was heard since the last look; only changes are written."""
+        present, now, at = self._heard_since(), self._uptime(), int(time.time())
+        for channel in self._driver.channels.values():
+            if channel.chain is not None and channel.chain.status is ChainStatus.CLOSED:
+                if self._heard.pop(channel.id, None) is not None:
+                    yield "DELETE FROM heard WHERE channel=?", (channel.id,)
+                continue
+            connected = channel.terms.signer_b in present
+            heard = self._heard.get(channel.id)
+            was_connected = heard is not None and heard.connected
+            if heard is None or connected:
+                self._heard[channel.id] = _Heard(uptime=now, at=at, connected=connected)
+            elif heard.connected:
+                heard.connected = False  # it went since the last look, at which it was heard
+            if heard is None or was_connected is not connected:
+                yield self._remember(channel.id)
+
+    def _remember(self, channel: ChannelId) -> Statement:
+        heard = self._heard[channel]
+        uptime = None if heard.connected else int(heard.uptime)
+        sql = "INSERT OR REPLACE INTO heard VALUES (?, ?, ?)"
+        return sql, (channel, uptime, heard.at)
+
+    def _save(self) -> Iterator[Statement]:
+        uptime = self._uptime()
+        if uptime - self._saved >= SAVE_SECONDS:
+            self._saved = uptime
+            value = str(int(uptime))
+            yield "INSERT OR REPLACE INTO setting VALUES ('uptime', ?)", (value,)
+
+    def _tell(self) -> None:
+        """Say once of each wallet that it went silent; the settler settles its lanes."""
+        silent = {channel for channel in self._heard if self.is_silent(channel)}
+        for channel in silent - self._silent:
+            text = "channel %s: nothing heard for %d s, its lanes are settled"
+            log.info(text, to_hex(channel), self.silent_seconds(channel))
+        self._silent = silent
+
+    def _must_close(self, channel: Channel) -> bool:
+        """Whether to end a channel: nothing may be signed or under way that ends it otherwise."""
+        if self._close_seconds == 0 or self.silent_seconds(channel.id) < self._close_seconds:
+            return False
+        tried = self._close_tried.get(channel.id)
+        return (
+            channel.phase is Phase.DOWN
+            and not any(channel.withdrawals)
+            and (tried is None or self.clock() - tried >= CLOSE_AGAIN_SECONDS)
+        )
+
+    async def _close(self, channel: Channel) -> None:
+        self._close_tried[channel.id] = self.clock()
+        try:
+            await self._watcher.start_close(channel)
+        except (ChainError, LocalError) as error:
+            log.warning("channel %s cannot be closed: %s", to_hex(channel.id), error)
+            return
+        text = "channel %s: nothing heard for %d s, its close is started"
+        log.info(text, to_hex(channel.id), self.silent_seconds(channel.id))
+
+
+def _saved_uptime(ledger: Ledger) -> int:
+    rows = ledger.query("SELECT value FROM setting WHERE key='uptime'")
+    return int(rows[0][0]) if rows else 0
