@@ -52,6 +52,8 @@ from .messages import (
     SignedTotal,
     SubmitReadings,
     Update,
+    VoucherDeposit,
+    VoucherKept,
     WithdrawalAccept,
     WithdrawalOffer,
 )
@@ -147,6 +149,15 @@ _OUTCOMES = Field(
     encode=_encode_outcomes,
     decode=_decode_outcomes,
 )
+_TERMS_FIELDS = {
+    "account_a": _ADDRESS,
+    "signer_a": _ADDRESS,
+    "account_b": _ADDRESS,
+    "signer_b": _ADDRESS,
+    "challenge_seconds": _UINT64,
+    "challenge_blocks": _UINT64,
+    "sequence": _UINT64,
+}
 _CLOSE_FIELDS = {
     "channel": _WORD,
     "transferred_a_ucent": _UINT96,
@@ -214,15 +225,7 @@ CODECS: tuple[Codec, ...] = (
     Codec(
         number=9,
         message=ChannelTerms,
-        fields={
-            "account_a": _ADDRESS,
-            "signer_a": _ADDRESS,
-            "account_b": _ADDRESS,
-            "signer_b": _ADDRESS,
-            "challenge_seconds": _UINT64,
-            "challenge_blocks": _UINT64,
-            "sequence": _UINT64,
-        },
+        fields=_TERMS_FIELDS,
     ),
     Codec(
         number=10,
@@ -260,13 +263,28 @@ CODECS: tuple[Codec, ...] = (
     Codec(number=42, message=CloseAccept, fields=_CLOSE_FIELDS),
     Codec(number=44, message=WithdrawalOffer, fields=_WITHDRAWAL_FIELDS),
     Codec(number=45, message=WithdrawalAccept, fields=_WITHDRAWAL_FIELDS),
+    Codec(
+        number=48,
+        message=VoucherDeposit,
+        fields={
+            "channel": _WORD,
+            **_TERMS_FIELDS,
+            "nonce": _UINT64,
+            "transferred_ucent": _UINT96,
+            "history": _WORD,
+            "conditions": _WORD,
+            "signature": _SIGNATURE,
+        },
+    ),
+    Codec(
+        number=49,
+        message=VoucherKept,
+        fields={"channel": _WORD, "nonce": _UINT64, "transferred_ucent": _UINT96},
+    ),
 )
 
 UPDATE_NUMBER = 16
 ACK_NUMBER = 17
-RESERVED_NUMBERS = {48: "VoucherDeposit"}
-"""Kept free for messages of a later version; refused as unknown today."""
-
 _BY_NUMBER = {codec.number: codec for codec in CODECS}
 _BY_MESSAGE = {codec.message: codec for codec in CODECS}
 

@@ -234,6 +234,34 @@ class WithdrawalAccept:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherDeposit:
+    """A payee hands a watchtower its newest voucher and the terms of the channel it is of."""
+
+    channel: ChannelId
+    account_a: Address
+    signer_a: Address
+    account_b: Address
+    signer_b: Address
+    challenge_seconds: int
+    challenge_blocks: int
+    sequence: int
+    nonce: int
+    transferred_ucent: int
+    history: bytes
+    conditions: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherKept:
+    """The watchtower holds this voucher durably; only what was deposited is ever named."""
+
+    channel: ChannelId
+    nonce: int
+    transferred_ucent: int
+
+
 Message: TypeAlias = (
     Hello
     | Challenge
@@ -255,4 +283,6 @@ Message: TypeAlias = (
     | CloseAccept
     | WithdrawalOffer
     | WithdrawalAccept
+    | VoucherDeposit
+    | VoucherKept
 )

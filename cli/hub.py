@@ -17,7 +17,7 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
-from ..channels.client.durable_file import write_whole
+from ..channels.client.durable_file import make_folder, write_new, write_whole
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
 from ..channels.client.secrecy import harden_process
@@ -108,12 +108,10 @@ def init(  # noqa: PLR0913 - one argument for each option
         raise click.UsageError("--host is the name in a certificate: give --tls too")
     read_deployment(deployment)
     check_programmes([load_programme(path) for path in programme])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     password_file = folder / "password"
     if not password_file.exists():
-        handle = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+        write_new(password_file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
     password = read_password_file(password_file)
     account = create(folder / "account.json", password)
     signer = create(folder / "signer.json", password)
@@ -123,14 +121,14 @@ def init(  # noqa: PLR0913 - one argument for each option
     files = _make_certificate(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
-rpc_url = {_toml(rpc_url)}
-deployment_file = {_toml(str(deployment.resolve()))}
+rpc_url = {toml(rpc_url)}
+deployment_file = {toml(str(deployment.resolve()))}
 data_dir = "data"
 account_keystore = "account.json"
 signer_keystore = "signer.json"
 password_file = "password"
-programme_files = {_toml(programmes)}
-{"".join(f"{key} = {_toml(path.name)}" + chr(10) for key, path in files.items())}"""
+programme_files = {toml(programmes)}
+{"".join(f"{key} = {toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "hub.toml"
     write_whole(config, text.encode())
     made = {
@@ -172,14 +170,14 @@ def certificate(*, out: Path, host: str | None, as_json: bool) -> None:
     Example:
       farthing hub certificate --out hub/2027 --host hub.city.example
     """
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(out)
     files = _make_certificate(out, host)
     made = {key: str(path) for key, path in files.items()}
     shown = _fingerprint(files["tls_certificate_file"])
     emit({**made, "certificate": shown}, as_json=as_json)
 
 
-def _toml(value: str | list[str]) -> str:
+def toml(value: str | list[str]) -> str:
     """Write texts as TOML, whose strings are JSON's but for DEL and pairs of surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

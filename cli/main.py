@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hub": ("hub", "hub", "Run and operate an agency's hub."),
     "member": ("member", "member", "Register members and read the registry."),
     "settle": ("settle", "settle", "Tell a running hub to settle everything now."),
+    "watchtower": (
+        "watchtower",
+        "watchtower",
+        "Run a watchtower, which answers closes for wallets that sleep.",
+    ),
     "wallet": ("wallet", "wallet", "Run and use a device wallet."),
 }
 """Name, module, attribute and one line of help; the module is imported on use alone."""

@@ -24,7 +24,14 @@ from ..channels.client.folder import (
 from ..channels.client.keystore import address as address_of
 from ..channels.client.secrecy import harden_process
 from ..channels.ids import Address, address_to_hex
-from . import doctor, wallet_history, wallet_payments, wallet_recovery, wallet_trust
+from . import (
+    doctor,
+    wallet_history,
+    wallet_payments,
+    wallet_recovery,
+    wallet_towers,
+    wallet_trust,
+)
 from .keys import ADDRESS, FILE
 from .output import Form, emit, emit_rows, json_option, printable, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look, password_option, read_password, unwritable
@@ -232,11 +239,18 @@ def _flat(status: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in status.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{name}": inner for name, inner in value.items()}
+        elif key == "towers":
+            flat |= {f"tower {t['tower']}": _tower_line(t) for t in value}
         elif key == "channels":
             flat |= {f"channel {c['channel']}": _channel_line(c) for c in value}
         else:
             flat[key] = value
     return flat
+
+
+def _tower_line(tower: Mapping[str, Any]) -> str:
+    state = "connected" if tower["connected"] else "not connected"
+    return f"{state}, {tower['uncovered_ucent']} µ¢ not covered"
 
 
 def _channel_line(channel: Mapping[str, Any]) -> str:
@@ -315,5 +329,6 @@ for command in (
     wallet_payments.claim,
     wallet_payments.close,
     wallet_payments.finish_close,
+    wallet_towers.tower,
 ):
     wallet.add_command(command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..channels.client.control import NotRunning, call_control
+from ..channels.client.durable_file import make_folder, write_new
 from ..channels.client.folder import Folder
 from ..channels.client.keystore import read_password_file
 from ..channels.errors import LocalError
@@ -62,12 +62,10 @@ def read_password(folder: Path, password_file: Path | None, *, make: bool = Fals
     path = password_file or folder / "password"
     if make and password_file is None and not path.exists():
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            make_folder(folder)
+            write_new(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
         except OSError as error:
             raise unwritable(path, error) from None
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
     return read_password_file(path)
 
 

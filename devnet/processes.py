@@ -63,16 +63,20 @@ class Process:
         self._log_start = 0
         self.ready: dict[str, Any] = {}
 
-    def start(self) -> None:
-        """Start without waiting; see `wait_ready`."""
+    def command_line(self) -> list[str]:
+        """What is run in its next life."""
         clock = [] if self._clock is None else ["--clock", str(self._clock)]
         child = [sys.executable, "-m", "farthing.devnet.child", *clock]
+        return [*child, self._program, *self.arguments]
+
+    def start(self) -> None:
+        """Start without waiting; see `wait_ready`."""
         self.ready = {}
         self._said_first = threading.Event()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("a") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-                [*child, self._program, *self.arguments],
+                self.command_line(),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.PIPE,  # nothing is written: its end is the end of this process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 
 from .chain import DevChain
 from .errors import CallRefused, ExecutionReverted, SenderNotAllowed
@@ -42,7 +43,7 @@ class Rpc:
         if not isinstance(request, dict):
             return error_response(None, INVALID_REQUEST, "invalid request: not an object")
         request_id = request.get("id")
-        if isinstance(request_id, bool) or not isinstance(request_id, str | int | float | None):
+        if not _is_id(request_id):
             return error_response(
                 None, INVALID_REQUEST, "invalid request: id must be text or number"
             )
@@ -70,6 +71,13 @@ class Rpc:
             text = f"internal error in {method}: {type(error).__name__}: {error}"
             return error_response(request_id, INTERNAL_ERROR, text)
         return {"jsonrpc": "2.0", "id": request_id, "result": result}
+
+
+def _is_id(value: object) -> bool:
+    """Whether a caller may name a request so; infinity, as 1e999 is read, is no JSON to answer."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, str | int) and not isinstance(value, bool))
 
 
 def _error_data(error: CallRefused) -> object:

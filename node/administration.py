@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from web3 import Web3
 
+from ..channels.client.durable_file import sync_folder
 from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
 from ..channels.ids import ZERO_WORD, Address
@@ -71,6 +72,7 @@ def deploy(web3: Web3, signer: Signer, out: Path) -> Deployment:
             file.write(deployment.to_json())
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(out.parent)
     except BaseException:
         out.unlink()
         raise

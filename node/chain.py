@@ -40,6 +40,14 @@ class WrongChain(ChainError):
     remedy = "use the RPC URL and the deployment record of one and the same chain"
 
 
+class ChainWentBack(ChainError):
+    """The endpoint's newest block is older than one that was read before."""
+
+    code = "chain-went-back"
+    remedy = "wait until its node has caught up, or use another endpoint of the same chain"
+    retryable = True
+
+
 class MemberStatus(IntEnum):
     """A member's status in the registry."""
 

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from ..channels.terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .marks import check_liquidity, with_derived
 from .settings import (
     MalformedSetting,
     Misconfigured,
@@ -486,27 +487,10 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     `environ` is the environment; of it only names with `VARIABLE_PREFIX` are read, and an unknown
     one of those is an error too, as it is most often mistyped.
     """
-    document = read_document(path)
-    folder = path.absolute().parent
-    refuse_unknown(document, (), document.values, SETTINGS)
-    variables = {VARIABLE_PREFIX + key.upper(): key for key in SETTINGS}
-    for name in environ:
-        if name.startswith(VARIABLE_PREFIX) and name not in variables:
-            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
-    values: dict[str, Any] = {}
-    places: dict[str, Place] = {}
-    for name, key in variables.items():
-        place = document.place(key)
-        raw = document.values.get(key, SETTINGS[key].default)
-        if name in environ:
-            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
-        if raw is None:
-            remedy = f"add the key ({SETTINGS[key].what}) or set {name}"
-            raise MissingSetting(place, "it is missing", remedy=remedy)
-        values[key], places[key] = SETTINGS[key].read(place, raw, folder), place
-    config = _with_derived(HubConfig(**values))
+    values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
+    config = with_derived(HubConfig(**values))
     _check_tls(config, places)
-    _check_liquidity(config, places)
+    check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
         raise SettingOutOfRange(
@@ -517,36 +501,29 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     return config
 
 
-def _with_derived(config: HubConfig) -> HubConfig:
-    """Work out the marks of top-ups that were left to the deposit."""
-    usual_ucent = min(config.deposit_ucent, config.top_up_member_day_ucent or config.deposit_ucent)
-    to_ucent = config.top_up_to_ucent or usual_ucent
-    below_ucent = config.top_up_below_ucent or to_ucent // 4
-    return replace(config, top_up_to_ucent=to_ucent, top_up_below_ucent=below_ucent)
-
-
-def _check_liquidity(config: HubConfig, places: Mapping[str, Place]) -> None:
-    """Refuse marks and limits under which nothing would ever be topped up, or at each payment."""
-    below_ucent, to_ucent = config.top_up_below_ucent, config.top_up_to_ucent
-    if to_ucent and below_ucent > to_ucent // 2:
-        raise SettingOutOfRange(
-            places["top_up_below_ucent"],
-            f"lanes would be topped up from {below_ucent} µ¢ to {to_ucent} µ¢, again and again",
-            remedy=f"write at most half of top_up_to_ucent: {to_ucent // 2}",
-        )
-    step_ucent, day_ucent = to_ucent - below_ucent, config.top_up_member_day_ucent
-    if 0 < day_ucent < step_ucent:
-        raise SettingOutOfRange(
-            places["top_up_member_day_ucent"],
-            f"no top-up fits: the smallest is {step_ucent} µ¢",
-            remedy=f"write at least {step_ucent}, or 0 for no top-ups",
-        )
-    if 0 < config.silent_close_seconds < config.silent_settle_seconds:
-        raise SettingOutOfRange(
-            places["silent_close_seconds"],
-            "channels would be closed before they are settled",
-            remedy="write at least silent_settle_seconds, or 0 for never",
-        )
+def read_settings(
+    path: Path, environ: Mapping[str, str], settings: Mapping[str, Setting], prefix: str
+) -> tuple[dict[str, Any], dict[str, Place]]:
+    """Read every setting of a file and the environment, and where each stands; as `load`."""
+    document = read_document(path)
+    folder = path.absolute().parent
+    refuse_unknown(document, (), document.values, settings)
+    variables = {prefix + key.upper(): key for key in settings}
+    for name in environ:
+        if name.startswith(prefix) and name not in variables:
+            raise UnknownSetting(Place(file=str(path), variable=name), name, variables)
+    values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
+    for name, key in variables.items():
+        place = document.place(key)
+        raw = document.values.get(key, settings[key].default)
+        if name in environ:
+            place, raw = Place(file=str(path), key=key, variable=name), environ[name]
+        if raw is None:
+            remedy = f"add the key ({settings[key].what}) or set {name}"
+            raise MissingSetting(place, "it is missing", remedy=remedy)
+        values[key], places[key] = settings[key].read(place, raw, folder), place
+    return values, places
 
 
 def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:

@@ -22,7 +22,7 @@ from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
 from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
-from .chain import LOG_BLOCKS_MAX, Head, MemberRow, MemberStatus, OpenedChannel
+from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, MemberStatus, OpenedChannel
 from .desk import ChainDesk
 from .store import HubStore, RecentBlock, Touched
 
@@ -34,14 +34,6 @@ CHANGES_TOLD_MAX = 20
 """Channels named in the log after a reorganisation; the number of all is told too."""
 
 log = logging.getLogger("farthing.hub.chain")
-
-
-class ChainWentBack(ChainError):
-    """The endpoint's newest block is older than one that was read before."""
-
-    code = "chain-went-back"
-    remedy = "wait until its node has caught up, or use another endpoint of the same chain"
-    retryable = True
 
 
 class ChainChanging(ChainError):

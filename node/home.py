@@ -1,4 +1,4 @@
-"""A hub's data folder: made with mode 0700, and owned by one running hub.
+"""A hub's or watchtower's data folder: made with mode 0700, and owned by one running process.
 
 Rule: two processes on one database would sign two different histories of the same lanes.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..channels.client.durable_file import make_folder
 from ..channels.errors import LocalError
 
 LOCK_BYTES_MAX = 64
@@ -25,28 +26,37 @@ class DataFolderUnusable(LocalError):
     """The data folder cannot be made or written."""
 
     code = "data-folder-unusable"
-    remedy = "check data_dir in the hub's configuration and the folder's permissions"
+    remedy = "check data_dir in the configuration and the folder's permissions"
 
 
 class HubInUse(LocalError):
     """Another process owns the folder."""
 
     code = "hub-in-use"
+    what = "hub"
 
     def __init__(self, path: Path, holder: str) -> None:
         who = f"process {holder}" if holder else "another process"
         super().__init__(
-            f"the hub in {path} is run by {who}",
-            remedy="use its commands (they reach the running hub), or stop that process first",
+            f"the {self.what} in {path} is run by {who}",
+            remedy=f"use its commands (they reach the running {self.what}),"
+            " or stop that process first",
         )
         self.holder = holder
 
 
+class WatchtowerInUse(HubInUse):
+    """Another process owns the watchtower's folder."""
+
+    code = "watchtower-in-use"
+    what = "watchtower"
+
+
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Make the folder and own it during the block; raises `HubInUse`, `DataFolderUnusable`."""
+def owned(folder: Path, in_use: type[HubInUse] = HubInUse) -> Iterator[None]:
+    """Make the folder and own it during the block; raises `in_use`, `DataFolderUnusable`."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(folder / LOCK_NAME, flags, 0o600)
     except OSError as error:
@@ -56,7 +66,7 @@ def owned(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, LOCK_BYTES_MAX, 0).decode(errors="replace").strip()
-            raise HubInUse(folder, holder) from None
+            raise in_use(folder, holder) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -1,4 +1,4 @@
-"""The hub's listener: TLS on all but loopback, bounded at the door, one session a connection."""
+"""The listener of a hub or watchtower: TLS on all but loopback, bounded at the door."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Protocol
 
 import trio
 
-from ..channels.client.driver import Driver
 from ..channels.client.memory import BYTES_MAX, Memory
 from ..channels.client.pace import Pace, TokenBucket
-from ..channels.client.session import Handler, run_session, say_error
+from ..channels.client.session import Channels, Handler, run_session, say_error
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX, ConnectionLost, Wire
 from ..channels.eip712 import Domain
 from ..channels.errors import FarthingError, LocalError, PeerError
@@ -78,7 +77,7 @@ class Entrance:
 
 
 class Host(Handler, Protocol):
-    """What serves the connections that have authenticated, such as a hub's engine."""
+    """What serves authenticated connections: a hub's engine, or a watchtower's reception."""
 
     def is_member(self, signer: Address) -> bool:
         """Whether a signer has a member's place; who has not is a guest."""
@@ -97,7 +96,7 @@ class Server:
     """Accepts wallets: TLS, handshake, then a session, until either side ends it."""
 
     def __init__(
-        self, host: Host, driver: Driver, domain: Domain, signer: Signer, entrance: Entrance
+        self, host: Host, driver: Channels, domain: Domain, signer: Signer, entrance: Entrance
     ) -> None:
         self._host = host
         self._driver = driver

@@ -128,11 +128,16 @@ class Agency:
 
 
 @contextmanager
-def running_agency(city: City, folder: Path) -> Iterator[Agency]:
-    """Alice has joined."""
-    config = hub_folder(city, folder / "hub", settle_age_seconds=3600)
+def running_agency(
+    city: City,
+    folder: Path,
+    process: Callable[[str, list[str], Path], Process] = Process,
+    **settings: Any,
+) -> Iterator[Agency]:
+    """Alice has joined; `settings` are the hub's."""
+    config = hub_folder(city, folder / "hub", settle_age_seconds=3600, **settings)
     with ExitStack() as stack:
-        hub = Process("hub", ["hub", "serve", "--config", str(config)], folder / "hub.log")
+        hub = process("hub", ["hub", "serve", "--config", str(config)], folder / "hub.log")
         stack.callback(hub.stop)
         hub.start()
         ready = hub.wait_ready()
@@ -148,7 +153,7 @@ def running_agency(city: City, folder: Path) -> Iterator[Agency]:
         # The next hub process must listen where the wallet looks for it.
         text = config.read_text().replace("listen_port = 0", f"listen_port = {ready['port']}")
         config.write_text(text)
-        wallet = Process(
+        wallet = process(
             "wallet", ["wallet", "run", "--folder", str(home), "--json"], folder / "alice.log"
         )
         stack.callback(wallet.stop)

@@ -55,7 +55,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hubs of this process look and gather every few milliseconds, not every second."""
+    """Let hubs and towers of this process look and gather every few milliseconds."""
     for name in (
         "follower.POLL_SECONDS",
         "opener.GATHER_SECONDS",
@@ -64,5 +64,6 @@ def quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         "settler.CHECK_SECONDS",
         "hub.SUBMIT_POLL_SECONDS",
         "sender.RECEIPT_POLL_SECONDS",
+        "watchtower.lookout.POLL_SECONDS",
     ):
         monkeypatch.setattr(f"farthing.node.{name}", 0.02)

@@ -129,6 +129,25 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.CloseAccept: st.builds(messages.CloseAccept, **CLOSE),
     messages.WithdrawalOffer: st.builds(messages.WithdrawalOffer, **WITHDRAWAL),
     messages.WithdrawalAccept: st.builds(messages.WithdrawalAccept, **WITHDRAWAL),
+    messages.VoucherDeposit: st.builds(
+        messages.VoucherDeposit,
+        channel=WORD,
+        account_a=ADDRESS,
+        signer_a=ADDRESS,
+        account_b=ADDRESS,
+        signer_b=ADDRESS,
+        challenge_seconds=UINT64,
+        challenge_blocks=UINT64,
+        sequence=UINT64,
+        nonce=UINT64,
+        transferred_ucent=UINT96,
+        history=WORD,
+        conditions=WORD,
+        signature=SIGNATURE,
+    ),
+    messages.VoucherKept: st.builds(
+        messages.VoucherKept, channel=WORD, nonce=UINT64, transferred_ucent=UINT96
+    ),
 }
 
 ANY_MESSAGE = st.one_of(*MESSAGES.values())

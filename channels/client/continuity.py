@@ -24,7 +24,7 @@ from ..bounded_json import NotJson
 from ..errors import LocalError
 from ..ids import Address
 from ..state import DOUBT_UNKNOWN
-from .durable_file import sync_folder
+from .durable_file import make_folder, sync_folder
 from .ledger import Ledger, LedgerUnusable, Statement
 
 DATABASE_ID_BYTES = 16
@@ -174,14 +174,14 @@ def read_marker(path: Path) -> Marker | None:
 def _open(path: Path) -> HeldFile:
     """Make the file where there is none, and hold it open as long as the ledger."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = HeldFile(path, MARKER_BYTES)
         sync_folder(path.parent)
     except OSError as error:
         raise LedgerUnusable(
             f"{path} cannot be written ({error.strerror})",
-            remedy="check that it is a file, and that its folder may be written; `marker_dir` of"
-            " the settings names another one",
+            remedy="check that it is a file, that its folder may be written, and the disk;"
+            " `marker_dir` of the settings names another one",
         ) from error
     return file
 

@@ -30,6 +30,8 @@ CALL_SECONDS_MAX = 120
 SOCKET_NAME_BYTES_MAX = 103
 """Of `sun_path`: 108 with the end mark on Linux, 104 on other systems."""
 
+_ERROR_KEYS = ("kind", "code", "text", "what_to_do")
+
 Method = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -190,13 +192,28 @@ def call_control(
             sock.sendall(request)
             with sock.makefile("rb") as file:
                 line = file.readline(ANSWER_BYTES_MAX)
-            answer = bounded_json.parse(line)
-        except (OSError, ValueError) as error:
-            cause = "it ended" if isinstance(error, ValueError) else error
-            raise RemoteUncertainty(f"the process at {path} gave no answer ({cause})") from None
-    if "error" in answer:
+        except OSError as error:
+            raise RemoteUncertainty(f"the process at {path} gave no answer ({error})") from None
+    return read_answer(path, line)
+
+
+def read_answer(path: Path, line: bytes) -> Any:
+    """The result in a line of answer; raises what it says, or `RemoteUncertainty`."""
+    try:
+        answer = bounded_json.parse(line)
+    except ValueError:
+        raise RemoteUncertainty(f"the process at {path} gave no answer (it ended)") from None
+    if isinstance(answer, dict) and _is_error(answer.get("error")):
         raise _remote_error(answer["error"])
+    if not isinstance(answer, dict) or "result" not in answer:
+        raise RemoteUncertainty(f"what answers at {path} is no farthing of this version")
     return answer["result"]
+
+
+def _is_error(record: object) -> bool:
+    if not isinstance(record, dict) or not record.get("code"):
+        return False
+    return all(isinstance(record.get(key), str) for key in _ERROR_KEYS)
 
 
 def _remote_error(record: Mapping[str, str]) -> FarthingError:

@@ -118,6 +118,7 @@ class Driver:
         elsewhere: Path | None = None,
     ) -> None:
         """Take up what the ledger holds; `elsewhere` keeps its count of offers a second time."""
+        ledger.take_over()
         self._continuity = Continuity(ledger, elsewhere=elsewhere)
         doubt_ends = self._continuity.doubt_ends
         self.channels: dict[ChannelId, Channel] = {

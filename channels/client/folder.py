@@ -30,7 +30,7 @@ from ..terms import (
 )
 from . import keystore
 from .continuity import elsewhere, state_home
-from .durable_file import write_whole
+from .durable_file import make_folder, write_whole
 from .tls import Trust, fingerprint, parse_fingerprint
 
 SETTINGS_VERSION: Final = 1
@@ -39,9 +39,12 @@ SETTINGS_BYTES_MAX: Final = 64 << 10
 CONFIRMATIONS_MAX: Final = 1000
 YEAR_SECONDS: Final = 366 * 24 * 3600
 PORT_MAX: Final = 65_535
+PORT_DIGITS_MAX: Final = 5
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
 LOCK_BYTES_MAX: Final = 64
 NO_MARKER: Final = "none"
+TOWERS_MAX: Final = 4
+"""One does; a second one elsewhere guards against its outage. Each is a connection of its own."""
 
 
 class FolderExists(LocalError):
@@ -91,7 +94,7 @@ class WalletInUse(LocalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAddress:
-    """Where the hub listens: an address or a host name, and a port."""
+    """Where a hub or watchtower listens: an address or a host name, and a port."""
 
     host: str
     port: int
@@ -108,19 +111,20 @@ class HubAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_hub_address(text: str) -> HubAddress:
+def parse_hub_address(text: str, *, of: str = "hub") -> HubAddress:
     """Read HOST:PORT; raises `MalformedSettings`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= PORT_MAX
+    is_port = port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS_MAX
+    is_port = is_port and 1 <= int(port) <= PORT_MAX
     if not separator or not host or not is_port:
         remedy = "write HOST:PORT, such as 127.0.0.1:7171"
-        raise MalformedSettings("hub", f"is {text[:80]!r}, which is no address", remedy=remedy)
+        raise MalformedSettings(of, f"is {text[:80]!r}, which is no address", remedy=remedy)
     if host == "localhost":
         host = "127.0.0.1"  # said here once, not asked of a resolver that may say otherwise
     if not (_is_address(host) or HOST_NAME.fullmatch(host)):
         remedy = "write HOST:PORT, such as hub.city.example:7171"
-        raise MalformedSettings("hub", f"names the host {host[:80]!r}", remedy=remedy)
+        raise MalformedSettings(of, f"names the host {host[:80]!r}", remedy=remedy)
     return HubAddress(host=host, port=int(port))
 
 
@@ -130,6 +134,21 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerPlace:
+    """A watchtower that this wallet hands its vouchers to: where it listens, and its signer."""
+
+    address: HubAddress
+    signer: Address
+
+    def __post_init__(self) -> None:
+        if not self.address.is_loopback:
+            raise NotLoopback(
+                f"the tower's host {self.address.host} is not a loopback address",
+                remedy="use a watchtower on this machine (127.0.0.1) until watchtowers have TLS",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +172,10 @@ class Policy:
     hub_silent_close_seconds: int = 0
 
     def __post_init__(self) -> None:
+        for key in type(self).__dataclass_fields__:  # they are compared with each other below
+            if type(getattr(self, key)) is not int:
+                problem = f"is {getattr(self, key)!r}"
+                raise MalformedSettings(f"policy.{key}", problem, remedy="write a whole number")
         for key, low, high in (
             ("challenge_seconds_min", CHALLENGE_SECONDS_MIN, self.challenge_seconds_max),
             ("challenge_seconds_max", self.challenge_seconds_min, CHALLENGE_SECONDS_MAX),
@@ -164,7 +187,7 @@ class Policy:
             ("hub_silent_close_seconds", 0, YEAR_SECONDS),
         ):
             value = getattr(self, key)
-            if type(value) is not int or not low <= value <= high:
+            if not low <= value <= high:
                 remedy = f"write a whole number from {low} to {high}"
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
@@ -191,6 +214,7 @@ class Settings:
     marker_dir: str = ""
     """A folder that keeps the count of signed offers too: absolute; empty for this machine's own,
     `none` for no second place."""
+    towers: tuple[TowerPlace, ...] = ()
     trust: Trust | None = None
 
     def __post_init__(self) -> None:
@@ -203,7 +227,7 @@ class Settings:
 
     def to_json(self) -> str:
         """Write the settings as JSON text that ends in a newline."""
-        record = {
+        record: dict[str, Any] = {
             "version": SETTINGS_VERSION,
             "hub": str(self.hub),
             "hub_signer": address_to_hex(self.hub_signer),
@@ -215,6 +239,10 @@ class Settings:
         }
         if self.marker_dir:
             record["marker_dir"] = self.marker_dir
+        if self.towers:  # without one, older software reads the file too
+            record["towers"] = [
+                {"address": str(t.address), "signer": address_to_hex(t.signer)} for t in self.towers
+            ]
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -230,6 +258,7 @@ class Settings:
         known = {"version", "hub", "hub_signer", "rpc", "account", "policy", "deployment"}
         known |= {"marker_dir"}
         known |= {"hub_certificates", "hub_ca"}  # written only where the hub has TLS
+        known |= {"towers"}  # written only where there is one
         for key in record.keys() - known:
             raise MalformedSettings(str(key), "is not known", remedy="remove it")
         return cls(
@@ -240,6 +269,7 @@ class Settings:
             deployment=Deployment.from_json(json.dumps(record.get("deployment"))),
             policy=_policy(record.get("policy", {})),
             marker_dir=_marker_dir(record.get("marker_dir", "")),
+            towers=_towers(record.get("towers", [])),
             trust=_trust(record),
         )
 
@@ -276,6 +306,24 @@ def _marker_dir(value: object) -> str:
         remedy = f"write a path that begins with /, or {NO_MARKER!r} for no second place"
         raise MalformedSettings("marker_dir", "names no folder", remedy=remedy)
     return value
+
+
+def _towers(rows: object) -> tuple[TowerPlace, ...]:
+    keys = {"address", "signer"}
+    if (
+        not isinstance(rows, list)
+        or len(rows) > TOWERS_MAX
+        or not all(isinstance(row, dict) and row.keys() == keys for row in rows)
+    ):
+        remedy = "use `farthing wallet tower add` and `remove`"
+        raise MalformedSettings("towers", f"is no list of up to {TOWERS_MAX}", remedy=remedy)
+    return tuple(
+        TowerPlace(
+            address=parse_hub_address(_text(row, "address"), of="tower"),
+            signer=address_from_hex(_text(row, "signer")),
+        )
+        for row in rows
+    )
 
 
 def _policy(record: object) -> Policy:
@@ -385,7 +433,7 @@ def create_folder(
     if folder.settings_file.exists():
         raise FolderExists(f"there is already a wallet in {path}")
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         path.chmod(0o700)
     except OSError as error:
         raise FolderUnusable(f"the folder {path} cannot be made ({error.strerror})") from None

@@ -25,6 +25,10 @@ SCHEMA_VERSION = 2
 """2: a channel's record holds withdrawals, which software of version 1 would forget."""
 BUSY_TIMEOUT_SECONDS = 5
 """Only another process that should not be there can hold the database; say so soon."""
+COMMITS_IN_LOG_MAX = 200
+ROWS_IN_LOG_MAX = 8192
+"""After either the log's pages go into the database file: SQLite's own 1,000 pages, about. SQLite
+would do so by itself, and keep to itself that the disk failed."""
 
 SENT, RECEIVED = 0, 1
 NONCE_MAX = 2**63 - 1
@@ -66,6 +70,7 @@ class Ledger:
         """Open or create the file with mode 0600; `schema` adds the application's own tables."""
         self.path = path
         self._held: list[Callable[[], None]] = []
+        self._commits_in_log = self._rows_before_log = 0
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._db = sqlite3.connect(
@@ -95,10 +100,32 @@ class Ledger:
             )
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA wal_autocheckpoint=0")
         if version == 0:
             self._db.executescript(f"BEGIN; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         elif version < SCHEMA_VERSION:  # the tables are the same, records are read forwards
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def take_over(self) -> None:
+        """Move what an earlier process left in the log into the database file, and begin it anew.
+
+        For who owns the database, before it says anything. The log may end with a batch whose fsync
+        failed: the kernel shows such bytes to readers and never writes them, and a later fsync of
+        the same file says nothing of it. What is committed behind them would go with them in a
+        power cut. Raises `LedgerUnusable`.
+        """
+        try:
+            ((is_busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise LedgerUnusable(
+                f"what was committed to {self.path} cannot be made durable ({error})",
+                remedy="free space or repair the disk, then start again: nothing is lost",
+            ) from error
+        if is_busy:
+            raise LedgerUnusable(
+                f"another process reads {self.path}, which was not closed in order",
+                remedy="wait until the command that reads it has ended, then start again",
+            )
 
     def hold(self, close: Callable[[], None]) -> None:
         """Call this when the database is closed."""
@@ -133,6 +160,7 @@ class Ledger:
             for sql, parameters in statements:
                 db.execute(sql, parameters)
             db.execute("COMMIT")
+            self._move_log_when_due()
         except BaseException as error:
             with suppress(sqlite3.Error):  # what is broken may not even take a rollback
                 if db.in_transaction:
@@ -143,6 +171,14 @@ class Ledger:
                 f"a batch could not be made durable in {self.path} ({error})",
                 remedy="free space or repair the disk, then start again: nothing was acknowledged",
             ) from error
+
+    def _move_log_when_due(self) -> None:
+        """Keep the log short; a disk that fails here fails the batch, which is then held unsaid."""
+        self._commits_in_log += 1
+        rows = self._db.total_changes - self._rows_before_log
+        if self._commits_in_log >= COMMITS_IN_LOG_MAX or rows >= ROWS_IN_LOG_MAX:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._commits_in_log, self._rows_before_log = 0, self._db.total_changes
 
     def load_channels(self) -> list[Channel]:
         """Every channel as last committed, with what is unacknowledged, before any connection."""

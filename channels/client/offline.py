@@ -9,8 +9,9 @@ from typing import Any
 
 from ..ids import ChannelId
 from .balance import Balance, balance_of, unacknowledged_ucent
+from .covered import load_kept, tower_row
 from .exports import receipt_lines
-from .folder import Folder
+from .folder import Folder, Settings
 from .history import Direction, count_payments, find_gaps, read_history
 from .ledger import Ledger
 from .payments import load_requests
@@ -21,8 +22,9 @@ from .schema import SCHEMA
 class StoredWallet:
     """What a ledger says of a wallet; nothing here changes it."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger = ledger
+        self._settings = settings
 
     def balance(self) -> Balance:
         """The balance as last stored; what the chain says of the account is left open."""
@@ -39,6 +41,13 @@ class StoredWallet:
     def channels(self) -> list[dict[str, Any]]:
         """Every channel as plain values."""
         return [channel_record(channel) for channel in self._ledger.load_channels()]
+
+    def towers(self) -> list[dict[str, Any]]:
+        """Every watchtower on the list, and what it was known to hold."""
+        kept = load_kept(self._ledger)
+        channels = self._ledger.load_channels()
+        places = self._settings.towers
+        return [tower_row(place, kept.get(place.signer, {}), channels) for place in places]
 
     def history(
         self,
@@ -73,9 +82,9 @@ class StoredWallet:
 @contextlib.contextmanager
 def read_folder(folder: Folder) -> Iterator[StoredWallet]:
     """Open the ledger of a folder; raises `FolderUnusable`, `LedgerUnusable`."""
-    folder.settings()
+    settings = folder.settings()
     ledger = Ledger(folder.ledger_file, schema=SCHEMA)
     try:
-        yield StoredWallet(ledger)
+        yield StoredWallet(ledger, settings)
     finally:
         ledger.close()

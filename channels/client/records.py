@@ -37,10 +37,7 @@ def channel_to_record(channel: Channel) -> dict[str, Any]:
     """Everything durable of a channel, as plain JSON values; bytes are hex."""
     return {
         "id": channel.id.hex(),
-        "terms": {
-            key: value.hex() if isinstance(value, bytes) else value
-            for key, value in asdict(channel.terms).items()
-        },
+        "terms": terms_to_record(channel.terms),
         "side": int(channel.side),
         "chain": None if channel.chain is None else asdict(channel.chain),
         "sent": _voucher_record(channel.sent.voucher),
@@ -56,11 +53,7 @@ def channel_to_record(channel: Channel) -> dict[str, Any]:
 def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedReader) -> Channel:
     """Read a channel back, as after a boot: disconnected, and stale until reestablished."""
     channel_id = ChannelId(bytes.fromhex(record["id"]))
-    fields: dict[str, Any] = {
-        key: Address(bytes.fromhex(value)) if isinstance(value, str) else value
-        for key, value in record["terms"].items()
-    }
-    terms = Terms(**fields)
+    terms = terms_from_record(record["terms"])
     side = Side(record["side"])
     sent = _voucher(record["sent"], channel_id, terms.account(side))
     acknowledged_nonce = record["acknowledged_nonce"]
@@ -68,7 +61,7 @@ def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedRe
         id=channel_id,
         terms=terms,
         side=side,
-        chain=_view(record["chain"]),
+        chain=None if record["chain"] is None else view_from_record(record["chain"]),
         sent=SentLane(
             voucher=sent,
             unacknowledged=unacknowledged(channel_id, acknowledged_nonce),
@@ -84,9 +77,25 @@ def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedRe
     )
 
 
-def _voucher_record(voucher: Voucher | None) -> dict[str, Any] | None:
-    if voucher is None:
-        return None
+def terms_to_record(terms: Terms) -> dict[str, Any]:
+    """Terms as plain JSON values; bytes are hex."""
+    return {
+        key: value.hex() if isinstance(value, bytes) else value
+        for key, value in asdict(terms).items()
+    }
+
+
+def terms_from_record(record: dict[str, Any]) -> Terms:
+    """Read terms back."""
+    fields: dict[str, Any] = {
+        key: Address(bytes.fromhex(value)) if isinstance(value, str) else value
+        for key, value in record.items()
+    }
+    return Terms(**fields)
+
+
+def voucher_to_record(voucher: Voucher) -> dict[str, Any]:
+    """Write a verified voucher as plain JSON values, without the channel and payer it is of."""
     return {
         "nonce": voucher.total.nonce,
         "transferred_ucent": voucher.total.transferred_ucent,
@@ -96,10 +105,8 @@ def _voucher_record(voucher: Voucher | None) -> dict[str, Any] | None:
     }
 
 
-def _voucher(record: dict[str, Any] | None, channel: ChannelId, payer: Address) -> Voucher | None:
+def voucher_from_record(record: dict[str, Any], channel: ChannelId, payer: Address) -> Voucher:
     """Only verified vouchers were ever written, so what is read back is one."""
-    if record is None:
-        return None
     return Voucher(
         channel=channel,
         payer=payer,
@@ -111,6 +118,14 @@ def _voucher(record: dict[str, Any] | None, channel: ChannelId, payer: Address) 
         conditions=bytes.fromhex(record["conditions"]),
         signature=bytes.fromhex(record["signature"]),
     )
+
+
+def _voucher_record(voucher: Voucher | None) -> dict[str, Any] | None:
+    return None if voucher is None else voucher_to_record(voucher)
+
+
+def _voucher(record: dict[str, Any] | None, channel: ChannelId, payer: Address) -> Voucher | None:
+    return None if record is None else voucher_from_record(record, channel, payer)
 
 
 def _close_record(close: SignedClose | None) -> dict[str, Any] | None:
@@ -169,9 +184,8 @@ def _withdrawal(record: dict[str, Any] | None) -> Withdrawal | None:
     )
 
 
-def _view(record: dict[str, Any] | None) -> ChainView | None:
-    if record is None:
-        return None
+def view_from_record(record: dict[str, Any]) -> ChainView:
+    """Read what the chain said of a channel back."""
     pairs = ("deposit_ucent", "withdrawn_ucent", "settled_ucent")
     fields: dict[str, Any] = {
         key: tuple(value) if key in pairs else value for key, value in record.items()

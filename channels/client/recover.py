@@ -28,7 +28,7 @@ from . import keystore
 from .adoption import check_terms, terms_of
 from .bundle import Bundle
 from .connection import open_wire
-from .durable_file import sync_folder, write_whole
+from .durable_file import make_folder, sync_folder, write_whole
 from .evidence import keep_shown
 from .folder import Folder, FolderExists, FolderUnusable, Settings, write_settings
 from .ledger import Ledger
@@ -374,7 +374,7 @@ def _drafted(path: Path) -> Iterator[Folder]:
         )
     draft: Path | None = None
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))  # mode 0700
         yield Folder(path=draft)
         sync_folder(draft)

@@ -6,8 +6,10 @@ Source: https://www.jsonrpc.org/specification and https://ethereum.github.io/exe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -110,6 +112,21 @@ class RpcAnswerTooLarge(ChainError):
         self.maximum_bytes = maximum_bytes
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request's content; httpx's own is a generator, which a cancelled call leaves half-way."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
 class RpcClient:
     """Asks one endpoint, at most `timeout_seconds` a call; close it, or use it in `async with`."""
 
@@ -162,9 +179,10 @@ class RpcClient:
     async def _post(self, method: str, content: bytes) -> tuple[int, bytes]:
         received = bytearray()
         try:
-            async with self._http.stream(
-                "POST", self._url, content=content, headers={"Content-Type": "application/json"}
-            ) as response:
+            headers = {"Content-Type": "application/json"}
+            request = self._http.build_request("POST", self._url, content=content, headers=headers)
+            request.stream = _Body(content)
+            async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise RpcUnusable("it is compressed, which was not asked for")
                 with trio.CancelScope() as reading:

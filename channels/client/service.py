@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from ..ids import ChannelId, address_to_hex, bytes_from_hex, channel_from_hex, to_hex
+from ..ids import (
+    ChannelId,
+    address_from_hex,
+    address_to_hex,
+    bytes_from_hex,
+    channel_from_hex,
+    to_hex,
+)
 from ..messages import REQUEST_BYTES, SUBMISSION_BYTES
 from ..senml import PackFormat
 from .control import MalformedRequest, Method, RemoteUncertainty
+from .folder import TowerPlace, parse_hub_address
 from .payment_ids import PAYMENT_ID_BYTES
 from .payments import PaymentAsk
 from .results import SentNoAnswer, SentPayment, TookTooLong, channel_record
@@ -50,6 +58,9 @@ class Service:
             "close": _sure(self._close),
             "start_close": _sure(self._start_close),
             "finish_close": _sure(self._finish_close),
+            "towers": self._towers,
+            "add_tower": self._add_tower,
+            "remove_tower": self._remove_tower,
         }
 
     async def _status(self, _: Params) -> dict[str, Any]:
@@ -145,6 +156,19 @@ class Service:
             _channel(params), timeout_seconds=_seconds(params)
         )
         return {"channel": to_hex(channel), "status": "closed"}
+
+    async def _towers(self, _: Params) -> list[dict[str, Any]]:
+        return self._wallet.towers.rows()
+
+    async def _add_tower(self, params: Params) -> dict[str, Any]:
+        address = parse_hub_address(_text(params, "address"), of="tower")
+        signer = address_from_hex(_text(params, "signer"))
+        return await self._wallet.towers.add(TowerPlace(address=address, signer=signer))
+
+    async def _remove_tower(self, params: Params) -> dict[str, Any]:
+        signer = address_from_hex(_text(params, "signer"))
+        await self._wallet.towers.remove(signer)
+        return {"removed": address_to_hex(signer)}
 
 
 def _sure(method: Method) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import trio
@@ -10,7 +11,6 @@ from ..errors import FarthingError
 from ..events import ChannelMessage, Received
 from ..ids import ChannelId
 from ..messages import Error, Message, Ping, Pong
-from .driver import Driver
 from .pace import Pace
 from .wire import ConnectionLost, Wire
 
@@ -29,8 +29,21 @@ class Handler(Protocol):
         """Handle a message for a channel that this connection does not speak for (yet)."""
 
 
+class Channels(Protocol):
+    """What a session needs of a driver; a watchtower, which speaks for no channel, has none."""
+
+    def linked(self, channel: ChannelId, wire: Wire) -> bool:
+        """Whether this connection speaks for the channel."""
+
+    def receive(self, events: Iterable[tuple[ChannelId, Received]]) -> None:
+        """Apply all messages of one read."""
+
+    def unlink(self, wire: Wire) -> None:
+        """Forget a connection that ended."""
+
+
 async def run_session(
-    wire: Wire, driver: Driver, handler: Handler, pace: Pace | None = None
+    wire: Wire, driver: Channels, handler: Handler, pace: Pace | None = None
 ) -> None:
     """Serve a connection until it ends; raises the error that ended it, this connection alone."""
     heard = _Silence()
@@ -69,7 +82,7 @@ async def _heartbeat(wire: Wire, heard: _Silence) -> None:
         wire.send(Ping(token=token))
 
 
-def _dispatch(wire: Wire, driver: Driver, handler: Handler, messages: list[Message]) -> None:
+def _dispatch(wire: Wire, driver: Channels, handler: Handler, messages: list[Message]) -> None:
     """Hand on a read's messages in order; runs of channel messages go to the driver together."""
     run: list[tuple[ChannelId, Received]] = []
     for message in messages:
@@ -84,7 +97,7 @@ def _dispatch(wire: Wire, driver: Driver, handler: Handler, messages: list[Messa
     _flush(driver, run)
 
 
-def _flush(driver: Driver, run: list[tuple[ChannelId, Received]]) -> None:
+def _flush(driver: Channels, run: list[tuple[ChannelId, Received]]) -> None:
     if run:
         driver.receive(run)
         run.clear()

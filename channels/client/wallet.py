@@ -58,6 +58,7 @@ from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
+from .towers import Towers
 from .transaction import ContractCalls, TransactionSender
 
 JOIN_SECONDS: Final = 120.0
@@ -140,6 +141,7 @@ class Wallet:
         )
         self._hub_silence.attach(self._guard, self._pulse, self._notices)
         hearing.attach(self._submissions, self._requests, self._guard)
+        self.towers = Towers(folder, signer, self._driver, ledger, self._pulse, self._notices)
         self._taking_out = TakingOut(
             self._driver, self._connection, self._follower, self._guard, self._pulse
         )
@@ -337,6 +339,7 @@ class Wallet:
                 "waiting": self._submissions.waiting,
                 "in_flight": self._submissions.in_flight,
             },
+            "towers": self.towers.rows(),
             "channels": [channel_record(channel) for channel in self.channels()],
         }
 
@@ -447,6 +450,7 @@ class Wallet:
             nursery.start_soon(self._requests.run, self._connection.send)
             nursery.start_soon(self._guard.run, self._driver)
             nursery.start_soon(self._hub_silence.run)
+            nursery.start_soon(self.towers.run)
             nursery.start_soon(self._tell_of_doubt)
 
     async def _tell_of_doubt(self) -> None:
@@ -526,6 +530,7 @@ async def open_wallet(
                         if sender is not None:
                             nursery.start_soon(sender.resume)
                         yield wallet
+                        await wallet.towers.hand_over()
                         nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):  # one commit, which is short

@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self
 
 import httpx
 
+from ...channels import bounded_json
+from ...channels.bounded_json import NotJson
 from .errors import RpcRefused, RpcUnreachable
 
 BATCH_CALLS_MAX = 100
@@ -52,7 +54,7 @@ class HttpRpc:
             requests = [self._request(method, params) for params in calls]
             answers = self._post(requests)
             if isinstance(answers, list):
-                by_id = {a.get("id"): a for a in answers if isinstance(a, dict)}
+                by_id = {_id_of(a): a for a in answers}
                 return [self._result(method, by_id.get(request["id"])) for request in requests]
             self._batches = False
         return [self._result(method, self._post(self._request(method, params))) for params in calls]
@@ -64,18 +66,24 @@ class HttpRpc:
     def _post(self, body: object) -> Any:
         try:
             response = self._client.post(self._url, json=body)
-            return response.json()
+            return bounded_json.parse(response.content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise RpcUnreachable(f"no answer from {self._url} ({reason})") from None
-        except ValueError:
+        except NotJson:
             raise RpcUnreachable(f"{self._url} does not answer in JSON") from None
 
     def _result(self, method: str, answer: object) -> Any:
-        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
-            raise RpcUnreachable(f"{self._url} does not answer {method} in JSON-RPC")
-        if answer.get("error") is not None:
-            error = answer["error"]
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if error is not None:
             reason = error.get("message") if isinstance(error, dict) else error
             raise RpcRefused(method, str(reason)[:200])
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise RpcUnreachable(f"{self._url} does not answer {method} in JSON-RPC")
         return answer["result"]
+
+
+def _id_of(answer: object) -> int | None:
+    """The number of a batch's answer; None for one that answers nothing that was asked."""
+    number = answer.get("id") if isinstance(answer, dict) else None
+    return number if type(number) is int else None

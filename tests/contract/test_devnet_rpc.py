@@ -765,3 +765,13 @@ def test_a_call_with_more_gas_than_a_block_holds_gets_as_much_as_a_block_holds()
 def test_a_call_request_defaults_to_the_zero_address() -> None:
     chain = made_chain()
     assert chain.call(CallRequest(sender=chain.accounts[0].address)).succeeded
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_request_whose_id_could_not_be_answered_in_json_is_refused(number: float) -> None:
+    """JSON's 1e999 is read as infinity, which JSON cannot write."""
+    answer = Rpc(made_chain()).answer({"id": number, "method": "eth_chainId"})
+    assert answer is not None
+    assert answer["id"] is None
+    assert isinstance(answer["error"], dict)
+    assert answer["error"]["code"] == -32600

@@ -30,12 +30,6 @@ def test_the_table_of_messages_is_the_one_of_the_codecs() -> None:
     assert _table() == sorted(expected)
 
 
-def test_reserved_numbers_are_named_and_free() -> None:
-    assert set(codecs.RESERVED_NUMBERS).isdisjoint(number for number, _, _ in _table())
-    assert "Number 48 is kept" in PAGE
-    assert set(codecs.RESERVED_NUMBERS) == {48}
-
-
 def test_the_signed_types_are_written_as_they_are_hashed() -> None:
     for written in (
         eip712.VOUCHER_TYPE,

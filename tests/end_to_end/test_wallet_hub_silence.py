@@ -1,10 +1,10 @@
 """A wallet whose hub is silent: it settles, tells its owner, and closes where it is told to."""
 
 import pytest
-import trio
 
-from farthing.channels.client.connection import Connection, HubUnreachable
+from farthing.channels.client import connection
 from farthing.channels.client.folder import Folder, MalformedSettings, Policy, write_settings
+from farthing.channels.client.tls import Dialled
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.state import ChainStatus
 
@@ -31,10 +31,10 @@ def told(city: SmallCity, *, close_seconds: int) -> None:
 async def goes_silent(city: SmallCity, wallet: Wallet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's machine is gone: nothing answers at its address."""
 
-    async def nobody(self: Connection) -> trio.SocketStream:
-        raise HubUnreachable("nothing answers")
+    async def nobody(*_: object) -> Dialled:
+        raise OSError("nothing answers")
 
-    monkeypatch.setattr(Connection, "_dial", nobody)
+    monkeypatch.setattr(connection, "dial", nobody)
     for wire in city.hub.wires:
         wire.close_soon()
     await until(wallet, lambda: wallet._connection.failures >= 3)

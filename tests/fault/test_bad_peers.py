@@ -180,7 +180,7 @@ RAW = {
         "malformed-message",
     ),
     "an unknown number": (encode_frame(rlp.encode([b"\x7b", b"x"])), "unknown-message"),
-    "a number kept for later": (encode_frame(rlp.encode([b"\x30"])), "unknown-message"),
+    "the number after the last one": (encode_frame(rlp.encode([b"\x32"])), "unknown-message"),
     "an update that is cut off": (
         encode_frame(rlp.encode([b"\x10", bytes(50)])),
         "malformed-record",

@@ -54,6 +54,15 @@ MESSAGES: tuple[tuple[int, str, str], ...] = (
     (42, "CloseAccept", CLOSE),
     (44, "WithdrawalOffer", WITHDRAWAL),
     (45, "WithdrawalAccept", WITHDRAWAL),
+    (
+        48,
+        "VoucherDeposit",
+        "channel bytes32, account_a bytes20, signer_a bytes20, account_b bytes20, "
+        "signer_b bytes20, challenge_seconds uint64, challenge_blocks uint64, sequence uint64, "
+        "nonce uint64, transferred_ucent uint96, history bytes32, conditions bytes32, "
+        "signature bytes65",
+    ),
+    (49, "VoucherKept", "channel bytes32, nonce uint64, transferred_ucent uint96"),
 )
 PACKED = ("Update", "Ack")
 

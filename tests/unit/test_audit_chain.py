@@ -445,6 +445,16 @@ def test_many_calls_go_in_batches_and_come_back_in_order() -> None:
     assert sizes == [BATCH_CALLS_MAX, BATCH_CALLS_MAX, 2]
 
 
+@pytest.mark.parametrize(
+    "body", ['{"error": null}', '[{"id": []}, {"id": {}}, 7]', "[" * 100_000, "{}", "7"]
+)
+def test_an_answer_that_is_none_is_the_endpoint_s_fault(body: str) -> None:
+    with _client(lambda _: body) as rpc:
+        for count in (1, 2):
+            with pytest.raises(RpcUnreachable):
+                rpc.call_many("echo", [[]] * count)
+
+
 def test_an_endpoint_without_batches_is_asked_one_by_one() -> None:
     asked: list[Any] = []
 

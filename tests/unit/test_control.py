@@ -17,6 +17,7 @@ from farthing.channels.client.control import (
     RemoteRefusal,
     RemoteUncertainty,
     call_control,
+    read_answer,
     serve_control,
 )
 from farthing.channels.errors import ChainError, FarthingError, LocalError
@@ -230,3 +231,20 @@ async def test_the_socket_is_gone_when_the_process_stops(tmp_path: Path) -> None
         nursery.cancel_scope.cancel()
     assert not path.exists()
     assert issubclass(ControlUnusable, FarthingError)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]\n",
+        b"{}\n",
+        b'{"error":[]}\n',
+        b'{"error":{"text":"t"}}\n',
+        b'{"error":{"kind":"local","code":"","text":"t","what_to_do":""}}\n',
+    ],
+)
+def test_an_answer_of_another_program_leaves_it_open_what_is_so(line: bytes) -> None:
+    with pytest.raises(RemoteUncertainty) as caught:
+        read_answer(Path("control.sock"), line)
+    assert caught.value.what_to_do

@@ -1,11 +1,14 @@
 """The ledger keeps whole batches or nothing, and says what to do about a file it cannot use."""
 
+import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from farthing.channels.client import ledger as ledger_module
 from farthing.channels.client.ledger import (
     RECEIVED,
     SCHEMA_VERSION,
@@ -182,4 +185,83 @@ def test_a_damaged_file_is_refused_with_advice(path: Path) -> None:
     path.write_bytes(content[:page] + b"\xff" * (len(content) - page))
     with pytest.raises(LedgerUnusable, match="cannot be read"):
         ledger.load_channels()
+    ledger.close()
+
+
+def left_by_a_killed_process(path: Path) -> Ledger:
+    """A database whose newest batch is in the log alone."""
+    before = Ledger(path.with_name("before.sqlite"))
+    commit(before, channel(), *stored(5))
+    for end in ("", "-wal"):
+        shutil.copy(f"{before.path}{end}", f"{path}{end}")
+    before.close()
+    return Ledger(path)
+
+
+def log_bytes(path: Path) -> int:
+    return path.with_name(f"{path.name}-wal").stat().st_size
+
+
+def payments_in_file(path: Path) -> int:
+    """Payments in the database file itself, whatever the log says."""
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as db:
+        ((count,),) = db.execute("SELECT count(*) FROM payment").fetchall()
+    return int(count)
+
+
+def test_who_takes_over_leaves_nothing_to_a_log_that_another_process_wrote(path: Path) -> None:
+    ledger = left_by_a_killed_process(path)
+    assert log_bytes(path) > 0
+    ledger.take_over()
+    assert (log_bytes(path), payments_in_file(path)) == (0, 1)
+    assert list(ledger.payments(CHANNEL, SENT)) == stored(5)
+    ledger.close()
+
+
+def test_who_reads_meanwhile_keeps_the_next_owner_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_SECONDS", 0)
+    ledger = left_by_a_killed_process(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM payment").fetchall()
+        with pytest.raises(LedgerUnusable, match="another process reads") as refused:
+            ledger.take_over()
+        assert "start again" in refused.value.what_to_do
+    ledger.take_over()
+    ledger.close()
+
+
+def test_a_reader_of_a_database_that_was_closed_in_order_keeps_nobody_out(path: Path) -> None:
+    Ledger(path).close()
+    ledger = Ledger(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM payment").fetchall()
+        ledger.take_over()
+    ledger.close()
+
+
+def test_a_log_that_cannot_be_moved_keeps_the_next_owner_out(path: Path) -> None:
+    ledger = left_by_a_killed_process(path)
+    ledger._db.close()
+    with pytest.raises(LedgerUnusable, match="cannot be made durable") as refused:
+        ledger.take_over()
+    assert "start again" in refused.value.what_to_do
+    ledger._reader.close()
+
+
+@pytest.mark.parametrize("limit", ["COMMITS_IN_LOG_MAX", "ROWS_IN_LOG_MAX"])
+def test_the_log_s_pages_go_into_the_file_before_it_grows_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    ledger = Ledger(path)
+    ledger.take_over()
+    monkeypatch.setattr(ledger_module, limit, 3 if limit.startswith("COMMITS") else 5)
+    in_file = []
+    for number in range(1, 7):
+        commit(ledger, channel(), stored(*[7] * number)[-1])  # two rows
+        in_file.append(payments_in_file(path))
+    assert in_file == [0, 0, 3, 3, 3, 6]
     ledger.close()

@@ -1,6 +1,7 @@
 """A wallet's folder: its settings, its modes, and who may hold it."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from farthing.channels.client.folder import (
     NotLoopback,
     Policy,
     Settings,
+    TowerPlace,
     WalletInUse,
     create_folder,
     parse_hub_address,
@@ -96,6 +98,10 @@ def test_settings_survive_being_written(folder: Folder) -> None:
         account=HUB_SIGNER,
         deployment=DEPLOYMENT,
         policy=policy,
+        towers=(
+            TowerPlace(address=HubAddress(host="127.0.0.1", port=7272), signer=HUB_SIGNER),
+            TowerPlace(address=HubAddress(host="::1", port=7273), signer=HUB_SIGNER),
+        ),
     )
     write_settings(folder, changed)
     assert folder.settings() == changed
@@ -121,9 +127,23 @@ def changed(folder: Folder, **values: object) -> str:
         ({"policy": []}, MalformedSettings, "'policy'"),
         ({"policy": {"challenge_seconds_min": 1}}, MalformedSettings, "challenge_seconds_min"),
         ({"policy": {"challenge_seconds_max": 10**9}}, MalformedSettings, "seconds_max"),
+        ({"policy": {"challenge_seconds_max": "1 h"}}, MalformedSettings, "seconds_max"),
+        ({"policy": {"challenge_blocks_max": []}}, MalformedSettings, "blocks_max"),
+        ({"hub": "127.0.0.1:000001999999"}, MalformedSettings, "'hub'"),
+        ({"hub": "127.0.0.1:" + "1" * 5000}, MalformedSettings, "'hub'"),
         ({"policy": {"challenge_blocks_min": "10"}}, MalformedSettings, "challenge_blocks_min"),
         ({"policy": {"confirmations": -1}}, MalformedSettings, "confirmations"),
         ({"policy": {"confirmations": True}}, MalformedSettings, "confirmations"),
+        ({"towers": {}}, MalformedSettings, "'towers'"),
+        ({"towers": [{"address": "127.0.0.1:1"}]}, MalformedSettings, "'towers'"),
+        ({"towers": [{"address": "x", "signer": "0x00"}]}, MalformedSettings, "'tower'"),
+        (
+            {"towers": [{"address": "192.0.2.1:1", "signer": "0x" + "11" * 20}]},
+            NotLoopback,
+            "the tower's",
+        ),
+        ({"towers": [{"address": "127.0.0.1:1", "signer": "0x00"}]}, MalformedHex, "address"),
+        ({"towers": [{"address": "127.0.0.1:1", "signer": "0x00"}] * 5}, MalformedSettings, "to 4"),
         ({"colour": "blue"}, MalformedSettings, "'colour'"),
     ],
 )
@@ -140,6 +160,30 @@ def test_a_settings_file_that_is_none_is_refused(folder: Folder, content: bytes)
     folder.settings_file.write_bytes(content)
     with pytest.raises((MalformedSettings, FolderUnusable)):
         folder.settings()
+
+
+def test_settings_without_a_tower_are_those_that_older_software_reads(folder: Folder) -> None:
+    assert "towers" not in json.loads(folder.settings_file.read_text())
+
+
+def test_settings_are_for_their_owner_alone_from_the_first_byte(folder: Folder) -> None:
+    draft = folder.path / ".wallet.json.draft"
+    written: list[int] = []
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        written.append(stat.S_IMODE(draft.stat().st_mode))
+        original(descriptor)
+
+    before = os.umask(0)
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(os, "fsync", fsync)
+            write_settings(folder, folder.settings())
+    finally:
+        os.umask(before)
+    assert written == [0o600]
+    assert stat.S_IMODE(folder.settings_file.stat().st_mode) == 0o600
 
 
 def test_a_folder_without_a_wallet_says_how_to_make_one(tmp_path: Path) -> None:

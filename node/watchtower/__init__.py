@@ -1,0 +1,1 @@
+"""The watchtower: answers one-sided closes for wallets that sleep, from their vouchers alone."""

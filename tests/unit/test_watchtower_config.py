@@ -1,0 +1,75 @@
+"""A watchtower's configuration: a hub's rules on other keys."""
+
+from pathlib import Path
+
+import pytest
+
+from farthing.node.config import ExposedPassword, MissingFile, NotLoopback
+from farthing.node.settings import (
+    Misconfigured,
+    MissingSetting,
+    SettingOutOfRange,
+    UnknownSetting,
+)
+from farthing.node.watchtower.config import SETTINGS, VARIABLE_PREFIX, load
+
+LINES = {
+    "rpc_url": '"http://127.0.0.1:8545"',
+    "deployment_file": '"deployment.json"',
+    "keystore": '"keystore.json"',
+    "password_file": '"password"',
+}
+
+
+def written(folder: Path, **changes: str) -> Path:
+    for name in ("deployment.json", "keystore.json", "password"):
+        (folder / name).touch(mode=0o600)
+    lines = [f"{key} = {value}\n" for key, value in {**LINES, **changes}.items() if value]
+    path = folder / "watchtower.toml"
+    path.write_text("".join(lines))
+    return path
+
+
+def test_what_must_be_given_is_enough(tmp_path: Path) -> None:
+    config = load(written(tmp_path), {})
+    assert config.listen_port == 7272
+    assert config.data_dir == tmp_path / "watchtower-data"
+    assert config.keystore == tmp_path / "keystore.json"
+    assert config.silence_seconds == 86_400
+    assert set(SETTINGS) == set(type(config).__dataclass_fields__)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    environ = {VARIABLE_PREFIX + "CHANNELS_MAX": "7", "FARTHING_HUB_CHANNELS_MAX": "8"}
+    assert load(written(tmp_path, channels_max="9"), environ).channels_max == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "what"),
+    [
+        ({"keystore": ""}, MissingSetting, "keystore"),
+        ({"keystore": '"nowhere.json"'}, MissingFile, "'keystore'"),
+        ({"listen_host": '"192.0.2.1"'}, NotLoopback, "'listen_host'"),
+        ({"silence_seconds": "59"}, SettingOutOfRange, "'silence_seconds'"),
+        ({"channels_max": "0"}, SettingOutOfRange, "'channels_max'"),
+        ({"settle_rows_max": "129"}, SettingOutOfRange, "'settle_rows_max'"),
+        ({"signer_keystore": '"keystore.json"'}, UnknownSetting, "signer_keystore"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    tmp_path: Path, changes: dict[str, str], error: type[Misconfigured], what: str
+) -> None:
+    with pytest.raises(error, match=what):
+        load(written(tmp_path, **changes), {})
+
+
+def test_a_mistyped_variable_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSetting, match="CHANELS_MAX"):
+        load(written(tmp_path), {VARIABLE_PREFIX + "CHANELS_MAX": "7"})
+
+
+def test_a_password_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (tmp_path / "password").chmod(0o644)
+    with pytest.raises(ExposedPassword, match="chmod 600"):
+        load(path, {})
