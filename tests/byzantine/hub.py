@@ -17,7 +17,7 @@ from farthing.channels.ids import Address, to_hex
 from farthing.channels.messages import ChannelProposal, ChannelTerms
 from farthing.channels.signing import Signer
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN, Side, Terms
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.chain import SettleRow, Web3Chain
 from farthing.node.sender import connect
 
