@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..channels.client.driver import Driver
-from ..channels.client.wire import Wire
+from ..channels.client.wire import ConnectionLost, Wire
 from ..channels.errors import FarthingError, PeerError
 from ..channels.events import ChannelMessage
 from ..channels.ids import Address, ChannelId, address_to_hex
@@ -223,7 +223,8 @@ class Engine:
         try:
             wire.send(message)
         except PeerError as error:
-            log.info("%s", error)
+            if not isinstance(error, ConnectionLost):  # the server says that it ended, once
+                log.info("%s", error)
             wire.close_soon()
 
     def _refuse(self, wire: Wire, code: str, text: str, remedy: str) -> None:
