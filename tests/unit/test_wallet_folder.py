@@ -199,12 +199,11 @@ def test_a_tower_of_before_tls_is_read_and_written_as_it_was(folder: Folder) -> 
 
 
 def test_settings_are_for_their_owner_alone_from_the_first_byte(folder: Folder) -> None:
-    draft = folder.path / ".wallet.json.draft"
     written: list[int] = []
     original = os.fsync
 
     def fsync(descriptor: int) -> None:
-        written.append(stat.S_IMODE(draft.stat().st_mode))
+        written.extend(stat.S_IMODE(d.stat().st_mode) for d in folder.path.glob(".draft-*"))
         original(descriptor)
 
     before = os.umask(0)
