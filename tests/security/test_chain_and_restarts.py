@@ -70,6 +70,7 @@ async def test_an_endpoint_that_lies_about_the_time_ends_no_offer(tmp_path: Path
         pending = Withdrawal(terms=terms, ours=bytes(65), theirs=bytes(65), acted_at=NOW)
         made.driver._set(replace(made.driver.get(held.id), withdrawals=(None, pending)))
         made.chain.views[held.id] = made.open_view()
+        made.chain.number = made.now.head_block + 1
         made.chain.timestamp = int(time.time()) + 10**6
         follower = Follower(
             made.chain.desk(),
