@@ -26,6 +26,7 @@ from ..channels.terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .listening import check_tls
 from .marks import check_liquidity, with_derived
 from .settings import (
     MalformedSetting,
@@ -65,23 +66,6 @@ _DAY_SECONDS = 86_400
 _YEAR_SECONDS = 366 * _DAY_SECONDS
 _GROUP_OR_WORLD = stat.S_IRWXG | stat.S_IRWXO
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
-
-
-class NotLoopback(Misconfigured):
-    """An address that other machines could reach, and no TLS."""
-
-    code = "not-loopback"
-    remedy = (
-        "make a certificate (`farthing hub certificate`) and name it in tls_certificate_file and"
-        " tls_key_file, or listen on 127.0.0.1"
-    )
-
-
-class HalfTls(Misconfigured):
-    """A certificate without its key, or a key without its certificate."""
-
-    code = "half-tls"
-    remedy = "give both tls_certificate_file and tls_key_file, or neither"
 
 
 class ExposedKey(Misconfigured):
@@ -524,19 +508,6 @@ def read_settings(
             raise MissingSetting(place, "it is missing", remedy=remedy)
         values[key], places[key] = settings[key].read(place, raw, folder), place
     return values, places
-
-
-def check_tls(
-    listen_host: str, certificate: Path | None, key: Path | None, places: Mapping[str, Place]
-) -> None:
-    """Demand both files or neither, and both but on loopback; raises `HalfTls`, `NotLoopback`."""
-    if (certificate is None) is not (key is None):
-        missing = "tls_key_file" if key is None else "tls_certificate_file"
-        raise HalfTls(places[missing], "it is missing, the other one is given")
-    if certificate is None and not ipaddress.ip_address(listen_host).is_loopback:
-        raise NotLoopback(
-            places["listen_host"], f"{listen_host} can be reached from other machines"
-        )
 
 
 def read_password(path: Path) -> str:

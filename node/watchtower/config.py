@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import SETTINGS as HUB_SETTINGS
-from ..config import Setting, check_tls, read_settings
+from ..config import Setting, read_settings
+from ..listening import check_tls
 from ..settings import Place, as_integer
 
 VARIABLE_PREFIX = "FARTHING_WATCHTOWER_"

@@ -21,6 +21,7 @@ from farthing.node.config import (
     read_password,
 )
 from farthing.node.limits import DoorLimits
+from farthing.node.listening import HalfTls, NotLoopback
 
 TEXT = """rpc_url = "http://127.0.0.1:8545"
 deployment_file = "deployment.json"
@@ -163,7 +164,7 @@ def test_loopback_addresses_are_taken(folder: Path, host: str) -> None:
 )
 def test_other_addresses_are_refused_without_tls(folder: Path, host: str) -> None:
     text = f'listen_host = "{host}"\n{TEXT}'
-    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*tls_certificate_file"):
+    with pytest.raises(NotLoopback, match=r"line 1.*tls_certificate_file"):
         load(write(folder, text), {})
     for name in ("certificate.pem", "key.pem"):
         (folder / name).touch(mode=0o600)
@@ -182,7 +183,7 @@ def test_a_host_to_listen_on_is_an_address(folder: Path, host: str) -> None:
 @pytest.mark.parametrize("key", ["tls_certificate_file", "tls_key_file"])
 def test_a_certificate_and_its_key_are_given_together(folder: Path, key: str) -> None:
     (folder / "half.pem").touch(mode=0o600)
-    with pytest.raises(hub_config.HalfTls, match="both"):
+    with pytest.raises(HalfTls, match="both"):
         load(write(folder, f'{key} = "half.pem"\n{TEXT}'), {})
 
 

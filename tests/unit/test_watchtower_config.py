@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from farthing.node.config import ExposedKey, ExposedPassword, HalfTls, MissingFile, NotLoopback
+from farthing.node.config import ExposedKey, ExposedPassword, MissingFile
+from farthing.node.listening import HalfTls, NotLoopback
 from farthing.node.settings import (
     Misconfigured,
     MissingSetting,
