@@ -28,6 +28,7 @@ from ..state import OFFER_SECONDS_MAX, ChainStatus, Channel
 from . import keystore
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .chain import ChainReader
+from .closings import Closings, kept_totals
 from .connection import Connection
 from .driver import Driver, UnknownChannel
 from .evidence import load_shown
@@ -104,6 +105,7 @@ class Wallet:
             self._notices,
             known=kept_head(ledger),
             ahead_seconds_max=settings.ahead_seconds_max(),
+            closings=Closings(settings.deployment.block, kept_totals(ledger)),
         )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
