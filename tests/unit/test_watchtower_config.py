@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from farthing.node.config import ExposedPassword, MissingFile, NotLoopback
+from farthing.node.config import NotLoopback
+from farthing.node.setting_paths import ExposedPassword, MissingFile
 from farthing.node.settings import (
     Misconfigured,
     MissingSetting,
