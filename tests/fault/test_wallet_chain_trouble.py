@@ -52,7 +52,7 @@ def quick_wallet(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("POLL_SECONDS_MIN", "POLL_SECONDS_MAX", "RETRY_SECONDS_MIN", "RETRY_SECONDS_MAX"):
         monkeypatch.setattr(f"farthing.channels.client.follower.{name}", 0.05)
     impatient = partial(RpcClient, timeout_seconds=0.5)
-    monkeypatch.setattr("farthing.channels.client.wallet.RpcClient", impatient)
+    monkeypatch.setattr("farthing.channels.client.endpoint.RpcClient", impatient)
 
 
 @dataclass
