@@ -112,7 +112,8 @@ def stale_view(state: Channel, moment: Moment) -> StaleView | None:
     limit_seconds = state.terms.challenge_seconds // STALE_DIVISOR
     age_seconds = moment.view_age_seconds()
     if age_seconds > limit_seconds:
-        return StaleView(f"the chain view is {age_seconds} s old, over the {limit_seconds} allowed")
+        age = f"is {age_seconds} s old, over the {limit_seconds} allowed"
+        return StaleView(f"the chain view {age}" if moment.head_seen else "no block was read yet")
     return None
 
 

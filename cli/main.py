@@ -17,6 +17,7 @@ from .output import fail
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit", "audit", "Check the chain's settlements against the receipts."),
     "bench": ("bench", "bench", "Measure; every figure with its conditions."),
+    "chaos": ("chaos", "chaos", "Kill hub and wallets under load, and see what is lost."),
     "completion": ("completion", "completion", "Print a script that lets your shell complete."),
     "credit": ("credit", "credit", "Mint and read city credit."),
     "demo": ("demo", "demo", "Run one city block, from real readings to an audited settlement."),
@@ -34,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 """Name, module, attribute and one line of help; the module is imported on use alone."""
 
-EXTRA_OF = {"bench": "devnet", "demo": "devnet", "devnet": "devnet"}
+EXTRA_OF = {"bench": "devnet", "chaos": "devnet", "demo": "devnet", "devnet": "devnet"}
 EXIT_USAGE = 64
 
 

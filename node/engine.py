@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..channels.client.driver import Driver
-from ..channels.client.wire import Wire
+from ..channels.client.wire import ConnectionLost, Wire
 from ..channels.errors import FarthingError, PeerError
 from ..channels.events import ChannelMessage
 from ..channels.ids import Address, ChannelId, address_to_hex
@@ -43,14 +43,7 @@ from ..channels.state import (
 from ..channels.terms import Side
 from ..channels.voucher import Payment
 from . import doubles
-from .answers import (
-    NO_CHANNEL,
-    Problem,
-    TooManyErrors,
-    numbered,
-    outcome_of,
-    stopped_error,
-)
+from .answers import NO_CHANNEL, Problem, TooManyErrors, numbered, outcome_of, stopped_error
 from .chain import OpenRow
 from .follower import Members
 from .forgetting import DailyAllowance
@@ -221,7 +214,8 @@ class Engine:
         try:
             wire.send(message)
         except PeerError as error:
-            log.info("%s", error)
+            if not isinstance(error, ConnectionLost):  # the server says that it ended, once
+                log.info("%s", error)
             wire.close_soon()
 
     def _refuse(self, wire: Wire, code: str, text: str, remedy: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from farthing.channels.client.folder import Folder
 from farthing.channels.ids import Address, address_from_hex
 from farthing.channels.senml import encode_json
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.home import DATABASE_NAME
 
 from .hub_world import FLOW_UCENT, City, Outcome, farthing, hub_folder, reading
@@ -124,7 +124,7 @@ class Agency:
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
     def log(self, process: Process) -> str:
-        return process._log.read_text()
+        return process.log.read_text()
 
 
 @contextmanager

@@ -171,6 +171,12 @@ class Wallet:
             )
         )
 
+    def pay_many(
+        self, orders: Sequence[tuple[int, str]], *, timeout_seconds: float | None = None
+    ) -> list[SentPayment]:
+        """See `wallet.Wallet.pay_many`."""
+        return self._call(lambda wallet: wallet.pay_many(orders, timeout_seconds=timeout_seconds))
+
     def request(self, amount_ucent: int, purpose: str) -> PaymentAsk:
         """See `wallet.Wallet.request`."""
         return self._call(lambda wallet: wallet.request(amount_ucent, purpose))

@@ -152,6 +152,8 @@ class Connection:
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
         self._proposed = False
+        self._was_good = False
+        """Whether a channel was usable on the last connection, however short that was."""
 
     def attach(self, driver: Driver, receiver: Receiver) -> None:
         """Give the connection what it serves; they need each other."""
@@ -199,7 +201,7 @@ class Connection:
                     raise
                 self.failures += 1
                 self._lost(error)
-            if trio.current_time() - started > CALM_SECONDS:
+            if self._was_good or trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
             self._set(LinkState.WAITING)
             await trio.sleep(self.twin.rested())
@@ -208,6 +210,7 @@ class Connection:
             delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
 
     async def _once(self) -> None:
+        self._was_good = False
         wire = await open_wire(self._settings)
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
@@ -241,6 +244,7 @@ class Connection:
 
     def _forget(self) -> None:
         was_connected, self._wire = self._wire is not None, None
+        self._was_good = bool(self._told)
         self._announced.clear()
         self._early.clear()
         self._speaking.clear()

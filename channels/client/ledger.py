@@ -7,6 +7,7 @@ Rule: one writer, one transaction per batch (group commit); what a batch holds i
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ SCHEMA_VERSION = 2
 """2: a channel's record holds withdrawals, which software of version 1 would forget."""
 BUSY_TIMEOUT_SECONDS = 5
 """Only another process that should not be there can hold the database; say so soon."""
+REWRITE_BYTES = 2**20
 COMMITS_IN_LOG_MAX = 200
 ROWS_IN_LOG_MAX = 8192
 """After either the log's pages go into the database file: SQLite's own 1,000 pages, about. SQLite
@@ -107,25 +109,33 @@ class Ledger:
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def take_over(self) -> None:
-        """Move what an earlier process left in the log into the database file, and begin it anew.
+        """Write anew what an earlier process left in the log, and sync it.
 
         For who owns the database, before it says anything. The log may end with a batch whose fsync
         failed: the kernel shows such bytes to readers and never writes them, and a later fsync of
         the same file says nothing of it. What is committed behind them would go with them in a
-        power cut. Raises `LedgerUnusable`.
+        power cut. The same bytes in the same place do no harm. Raises `LedgerUnusable`.
         """
         try:
-            ((is_busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:
-            raise LedgerUnusable(
-                f"what was committed to {self.path} cannot be made durable ({error})",
-                remedy="free space or repair the disk, then start again: nothing is lost",
-            ) from error
-        if is_busy:
-            raise LedgerUnusable(
-                f"another process reads {self.path}, which was not closed in order",
-                remedy="wait until the command that reads it has ended, then start again",
-            )
+            descriptor = os.open(f"{self.path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return  # it was closed in order
+        except OSError as error:
+            raise self._cannot_take_over(error) from error
+        try:
+            for offset in range(0, os.fstat(descriptor).st_size, REWRITE_BYTES):
+                os.pwrite(descriptor, os.pread(descriptor, REWRITE_BYTES, offset), offset)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise self._cannot_take_over(error) from error
+        finally:
+            os.close(descriptor)
+
+    def _cannot_take_over(self, error: OSError) -> LedgerUnusable:
+        return LedgerUnusable(
+            f"what was committed to {self.path} cannot be made durable ({error.strerror})",
+            remedy="free space or repair the disk, then start again: nothing is lost",
+        )
 
     def hold(self, close: Callable[[], None]) -> None:
         """Call this when the database is closed."""

@@ -25,16 +25,24 @@ class TookTooLong(LocalError):
 
 
 class SentNoAnswer(LocalError):
-    """A payment was signed and is not acknowledged; it is spent and will arrive."""
+    """Payments were signed and are not all acknowledged; they are spent and will arrive.
+
+    `payments` are all that were ordered together; `payment` is the last of them.
+    """
 
     code = "sent-no-answer"
     remedy = "do not pay again: it is resent until the hub has it; see `farthing wallet balance`"
 
-    def __init__(self, payment: SentPayment) -> None:
-        super().__init__(
-            f"payment {payment.nonce} of {payment.amount_ucent} µ¢ is sent and not acknowledged"
-        )
-        self.payment = payment
+    def __init__(self, *payments: SentPayment) -> None:
+        last = payments[-1]
+        waiting = [payment for payment in payments if not payment.acknowledged]
+        text = f"payment {last.nonce} of {last.amount_ucent} µ¢ is sent and not acknowledged"
+        if len(payments) > 1:
+            text = f"{len(waiting)} of {len(payments)} payments, the last of them {last.nonce}, are"
+            text += " sent and not acknowledged"
+        super().__init__(text)
+        self.payments = payments
+        self.payment = last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

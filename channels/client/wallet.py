@@ -38,15 +38,15 @@ from .guard import Guard
 from .hearing import Hearing
 from .hub_silence import HubSilence
 from .ledger import Ledger
-from .payment_ids import KeptPayment, PaymentIds
-from .payments import PaymentAsk, Requests, usage_payment
+from .paying import Paying
+from .payment_ids import PaymentIds
+from .payments import PaymentAsk, Requests
 from .plain_errors import plain_errors
 from .ports import ChainPort, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
 from .results import (
     NotJoined,
-    SentNoAnswer,
     SentPayment,
     TookTooLong,
     can_ask_close,
@@ -98,7 +98,13 @@ class Wallet:
             elsewhere=folder.marker_elsewhere(settings, signer.address),
         )
         self._driver.on_change = self._pulse.beat
-        self._payment_ids = PaymentIds(ledger)
+        self._paying = Paying(
+            self._driver,
+            PaymentIds(ledger),
+            self._follower.moment,
+            self._pulse,
+            self._payable,
+        )
         self._submissions = Submissions(ledger, self._driver, self._pulse, self._notices)
         self._requests = Requests(
             ledger, self._driver, self._follower.moment, self._pulse, self._notices
@@ -216,27 +222,22 @@ class Wallet:
         Raises `NotJoined`, `NotNow`, `InsufficientBalance`, `AmountOutOfRange`, `BadPurpose`
         before anything is promised.
         """
-        kept = None
-        if payment_id is not None:
-            kept = self._payment_ids.find(payment_id, amount_ucent, purpose)
-        if kept is None:
-            kept = self._pay(amount_ucent, purpose, payment_id)
+        kept = self._paying.once(amount_ucent, purpose, payment_id)
         return await self._acknowledged(kept.channel, kept.nonce, amount_ucent, timeout_seconds)
 
-    def _pay(self, amount_ucent: int, purpose: str, payment_id: bytes | None) -> KeptPayment:
-        payment = usage_payment(amount_ucent, purpose, self._follower.moment())
-        channel = self._payable()
-        kept = KeptPayment(
-            amount_ucent=amount_ucent,
-            purpose=purpose,
-            channel=channel.id,
-            nonce=channel.sent.promised.nonce + 1,
-        )
-        self._driver.pay(channel.id, (payment,), ())
-        if payment_id is not None:  # into the same commit: nothing has been awaited
-            statement, committed = self._payment_ids.keep(payment_id, kept)
-            self._driver.store([statement], then=committed)
-        return kept
+    async def pay_many(
+        self, orders: Sequence[tuple[int, str]], *, timeout_seconds: float | None = None
+    ) -> list[SentPayment]:
+        """Pay several amounts, each with its purpose and receipt, under one signature.
+
+        All of them are promised or none is. Raises as `pay`, and `NothingToPay`,
+        `TooManyUnacknowledged`; `SentNoAnswer` with all of them if the last is not acknowledged
+        in time.
+        """
+        channel, nonce = self._paying.many(orders)
+        amounts = [amount_ucent for amount_ucent, _ in orders]
+        limit = timeout_seconds or self.timing.pay_seconds
+        return await self._paying.acknowledged(channel, nonce, amounts, limit)
 
     def _payable(self) -> Channel:
         channel = self._connection.usable() or self._connection.held()
@@ -247,20 +248,8 @@ class Wallet:
     async def _acknowledged(
         self, channel: ChannelId, nonce: int, amount_ucent: int, timeout_seconds: float | None
     ) -> SentPayment:
-        def is_acknowledged() -> bool:
-            return self._driver.get(channel).sent.acknowledged_nonce >= nonce
-
-        await self._driver.wait_durable()
-        with trio.move_on_after(timeout_seconds or self.timing.pay_seconds):
-            await self._pulse.until(is_acknowledged)
-        payment = SentPayment(
-            channel=channel,
-            nonce=nonce,
-            amount_ucent=amount_ucent,
-            acknowledged=is_acknowledged(),
-        )
-        if not payment.acknowledged:
-            raise SentNoAnswer(payment)
+        limit = timeout_seconds or self.timing.pay_seconds
+        (payment,) = await self._paying.acknowledged(channel, nonce, [amount_ucent], limit)
         return payment
 
     async def request(self, amount_ucent: int, purpose: str) -> PaymentAsk:

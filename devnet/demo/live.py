@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .city import City
+from ..city import City
 from .stage import Part
 from .watch import Figures, HubFigures, WalletFigures, read_figures
 

@@ -20,10 +20,9 @@ from ...channels.receipt import Receipt, ReceiptType
 from ...channels.senml import PackFormat
 from ...channels.senml_record import Record, encode_json
 from ...channels.units import UCENT_PER_CENT
+from ..city import City, Say, Wallet
+from ..processes import ProcessFailed
 from ..readings import Reading, RefusedRow, read_readings
-from .city import City, Wallet
-from .processes import ProcessFailed
-from .stage import Say
 
 BURST_SUBMISSIONS = 40
 """Sent just before the kill: enough that the hub's answers are still under way."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,13 +15,15 @@ from typing import Any
 import httpx
 
 from ...channels.client.exports import export_receipts
-from ...channels.errors import LocalError
 from ...channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from ...channels.units import format_cents
 from ...node.programme import EXAMPLE
+from ..auditing import audit
+from ..city import City, Say, Wallet
+from ..folders import empty
+from ..processes import ProcessFailed
 from ..readings import ROOM_OCCUPANCY, WATER_FLOW, read_readings
-from .city import City, Wallet, open_city
-from .processes import ProcessFailed
+from .city import open_block
 from .replay import (
     POLL_SECONDS,
     Recovery,
@@ -35,7 +35,7 @@ from .replay import (
     plan,
     submit,
 )
-from .stage import Part, Say, Stage
+from .stage import Part, Stage
 
 PROGRESS_SECONDS = 2
 CLOSE_SECONDS_MAX = 60
@@ -43,13 +43,6 @@ AUDIT_SECONDS_MAX = 120
 RPC_SECONDS_MAX = 30
 KILL_AFTER_PART = 3
 """The device is killed once a third of its readings are submitted."""
-
-
-class FolderNotEmpty(LocalError):
-    """The folder to keep the demo in holds something."""
-
-    code = "folder-not-empty"
-    remedy = "give --keep a folder that is empty or does not exist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +63,7 @@ def run_demo(options: Options, stage: Stage) -> dict[str, Any]:
         next(iter(read_readings(file, now=int(time.time()), base_name="")), None)
     with _folder(options.keep) as folder:
         with (
-            open_city(folder, options.devices, EXAMPLE, say) as city,
+            open_block(folder, options.devices, EXAMPLE, say) as city,
             stage.watching(city),
         ):
             works, malformed = plan(city, files, int(time.time()), say)
@@ -83,10 +76,9 @@ def run_demo(options: Options, stage: Stage) -> dict[str, Any]:
             city.hub.ask("settle")
             status = city.hub.ask("status")
             stage.begin(Part.AUDIT)
-            _, paid_ucent = export_receipts(
-                folder / "hub/data/hub.sqlite", folder / "receipts.jsonl"
-            )
-            audit = _audit(city)
+            receipts = folder / "receipts.jsonl"
+            _, paid_ucent = export_receipts(folder / "hub/data/hub.sqlite", receipts)
+            report = audit(city, receipts, seconds_max=AUDIT_SECONDS_MAX)
         stage.begin(Part.DONE)
         rewarded = sum(work.rewarded for work in works)
         refused = sum(work.refusals.total() for work in works) + len(malformed)
@@ -95,18 +87,18 @@ def run_demo(options: Options, stage: Stage) -> dict[str, Any]:
             "rewarded": rewarded,
             "refused": refused,
             "refusals": _refusals(works, len(malformed)),
-            "payments": audit["receipts"],
+            "payments": report["receipts"],
             "paid_ucent": paid_ucent,
             "rewarded_ucent": sum(work.rewarded_ucent for work in works),
             "uses_paid": uses,
-            "settled_ucent": audit["settled_ucent"],
-            "payments_per_second": int(audit["receipts"] / replay_seconds),
+            "settled_ucent": report["settled_ucent"],
+            "payments_per_second": int(report["receipts"] / replay_seconds),
             "settlement_transactions": status["settlements"],
             "gas_per_settled_channel": _gas_per_channel(status),
             "channels": status["channels"],
             "channels_closed": closed,
             "killed_and_recovered": recovery,
-            "audit": {"ok": audit["ok"], "difference_ucent": audit["difference_ucent"]},
+            "audit": {"ok": report["ok"], "difference_ucent": report["difference_ucent"]},
             "seconds": round(time.monotonic() - began, 1),
             "kept": None if options.keep is None else str(folder),
         }
@@ -120,11 +112,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="farthing-demo-") as name:
             yield Path(name)
         return
-    keep = keep.resolve()
-    keep.mkdir(parents=True, exist_ok=True)
-    if any(keep.iterdir()):
-        raise FolderNotEmpty(f"{keep} is not empty")
-    yield keep
+    yield empty(keep)
 
 
 def _refusals(works: Sequence[Work], malformed: int) -> dict[str, int]:
@@ -202,24 +190,6 @@ def _rpc(city: City, method: str, params: list[Any]) -> Any:
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     answer = httpx.post(city.rpc_url, json=request, timeout=RPC_SECONDS_MAX, trust_env=False)
     return answer.json()["result"]
-
-
-def _audit(city: City) -> dict[str, Any]:
-    """Run the auditor's command: a process that is given the RPC and the receipts alone."""
-    command = [
-        *(sys.executable, "-m", "farthing.cli.main", "audit", "check", "--json"),
-        *("--rpc", city.rpc_url),
-        *("--deployment", str(city.folder / "deployment.json")),
-        *("--receipts", str(city.folder / "receipts.jsonl")),
-    ]
-    done = subprocess.run(  # noqa: S603 - our own command, no shell
-        command, capture_output=True, text=True, timeout=AUDIT_SECONDS_MAX, check=False
-    )
-    try:
-        report: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise ProcessFailed(f"the audit ended with {done.returncode}: {done.stderr}") from None
-    return report
 
 
 def text_of(summary: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ...channels.client.folder import Folder
 from ...channels.errors import FarthingError
 from ...channels.ids import address_to_hex
-from .city import City, Wallet
+from ..city import City, Wallet
 
 BUSY_SECONDS = 1
 """A wallet that commits holds its database for milliseconds."""

@@ -17,7 +17,7 @@ from farthing.channels.ids import Address, to_hex
 from farthing.channels.messages import ChannelProposal, ChannelTerms
 from farthing.channels.signing import Signer
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN, Side, Terms
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.chain import SettleRow, Web3Chain
 from farthing.node.sender import connect
 
@@ -53,9 +53,14 @@ class HonestHub:
         (row,) = (one for one in rows if one["channel"] == to_hex(mallory.channel))
         return dict(row)
 
+    def belief(self, mallory: Mallory) -> dict[str, Any]:
+        """What no message may change: not when it was heard, nor what the hub settles meanwhile."""
+        row = self.row(mallory)
+        return {key: row[key] for key in row if key not in ("last_heard", "settled_ucent")}
+
     def money(self, mallory: Mallory) -> dict[str, Any]:
         """The same without what a connection alone changes."""
-        row = self.row(mallory)
+        row = self.belief(mallory)
         return {key: row[key] for key in row if key.endswith("_ucent")}
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -161,7 +161,7 @@ async def send_each(hub: HonestHub, mallory: Mallory, phase: Phase) -> list[Said
             continue
         async with mallory.dialled(hub.port, hub.signer):
             await REACH[phase](hub, mallory)
-            row = await trio.to_thread.run_sync(hub.row, mallory)
+            row = await trio.to_thread.run_sync(hub.belief, mallory)
             assert row["phase"] == phase.value, kind
             before = before or row
             assert row == before, f"{said[-1:]} has changed something"

@@ -20,7 +20,7 @@ from farthing.channels.ids import Address, address_from_hex, address_to_hex, to_
 from farthing.channels.messages import Reestablish
 from farthing.channels.signing import Signer
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN, Side
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.administration import Role
 from farthing.node.chain import OpenRow, Web3Chain
 from farthing.node.sender import connect
@@ -34,9 +34,8 @@ QUICK_WALLET = Path(__file__).with_name("quick_wallet.py")
 class QuickProcess(Process):
     """The wallet's command in the launcher that shortens its pauses."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
-        super().__init__(name, arguments, log)
-        self._arguments = [sys.executable, str(QUICK_WALLET), *arguments]
+    def command_line(self) -> list[str]:
+        return [sys.executable, str(QUICK_WALLET), *self.arguments]
 
 
 @dataclass

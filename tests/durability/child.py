@@ -18,7 +18,7 @@ from farthing.channels.client.ledger import Ledger, LedgerUnusable
 from farthing.channels.client.records import channel_to_record
 from farthing.channels.events import Send
 from farthing.channels.messages import Ack, Update
-from farthing.devnet.demo.child import _end_with_parent
+from farthing.devnet.child import _end_with_parent
 
 
 def says_at_once(message: type[Any]) -> None:

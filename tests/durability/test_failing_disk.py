@@ -113,8 +113,8 @@ def test_a_wallet_does_not_start_on_a_disk_that_syncs_nothing(agency: Agency) ->
     error = process.wait_ready()["error"]  # its first line
     assert process.wait_end() == 1
     assert error["code"] == "ledger-unusable"
-    assert "ledger.sqlite.continuity cannot be written (Input/output error)" in error["text"]
-    assert "the disk" in error["what_to_do"]
+    assert "ledger.sqlite cannot be made durable (Input/output error)" in error["text"]
+    assert "repair the disk" in error["what_to_do"]
 
 
 def test_what_a_failed_sync_left_in_the_log_is_not_built_upon(agency: Agency) -> None:
@@ -186,9 +186,9 @@ def test_a_database_file_that_cannot_be_synced_ends_the_commit_that_moves_the_lo
 ) -> None:
     """SQLite would go on, and say nothing: its log holds all. That the disk fails is known now."""
     database = tmp_path / "ledger.sqlite"
-    # The first two make the file and take it over.
+    # The first makes the file.
     fault = [strace, "-f", "-o", str(tmp_path / "trace"), "-P", str(database)]
-    fault += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3+"]
+    fault += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=2+"]
     command = [*fault, sys.executable, "-c", COMMITS, str(database)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     number, what_to_do = done.stdout.split(" ", 1)

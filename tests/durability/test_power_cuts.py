@@ -20,7 +20,7 @@ from farthing.channels.client.keystore import read_password_file
 from farthing.channels.client.ledger import RECEIVED, SENT
 from farthing.channels.client.wallet import Wallet, open_wallet
 from farthing.channels.ids import ChannelId
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.hub import Hub
 
 from ..agency import Agency

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 
 from .disk import Disk
 from .trace import CALLS, Trace, read_trace
@@ -62,12 +62,15 @@ class Traced(Process):
         return copy.deepcopy(self._before)
 
     def _trace(self, life: int) -> Path:
-        return self._log.with_suffix(f".{life}.trace")
+        return self.log.with_suffix(f".{life}.trace")
 
     def start(self) -> None:
         if self._before is None:
             self._before = Disk(self._root)
         self._lives += 1
+        super().start()
+
+    def command_line(self) -> list[str]:
         inject = ["-e", self.inject] if self.inject else []
         strace = ["strace", *OPTIONS, "-e", f"trace={','.join(CALLS)}", *inject]
         strace += [
@@ -77,13 +80,12 @@ class Traced(Process):
             str(self._trace(self._lives)),
         ]
         child = [sys.executable, str(CHILD), self.behaviour]
-        self._arguments = [*strace, *child, *self._command]
-        super().start()
+        return [*strace, *child, *self._command]
 
     def wait_end(self) -> int:
         """Wait until the process has ended by itself; its exit code."""
         code = self._running.wait(END_SECONDS_MAX)
-        self._finish_log()
+        self._finish_reading()
         return code
 
     def traces(self) -> list[Trace]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farthing.channels.client.control import RemoteRefusal, RemoteUncertainty
 from farthing.channels.senml import Record, encode_json
-from farthing.devnet.demo.processes import Process, ProcessFailed
+from farthing.devnet.processes import Process, ProcessFailed
 
 from ..agency import Agency, _taken, running_agency
 from ..hub_world import City, reading

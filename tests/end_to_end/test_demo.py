@@ -19,7 +19,7 @@ from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.signing import sign_voucher
 from farthing.channels.voucher import Payment
 from farthing.devnet.accounts import development_signer
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.administration import Administrator, Registration, Role
 from farthing.node.chain import MemberStatus, SettleRow, Web3Chain
 from farthing.node.sender import connect

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from farthing.channels.state import ACT_AGAIN_SECONDS, OFFER_SECONDS_MAX
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 
 from ..agency import (
     Agency,

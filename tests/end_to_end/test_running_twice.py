@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from farthing.channels.client.folder import Folder
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 
 from ..agency import Agency, running_agency
 from ..hub_world import FLOW_UCENT, City, farthing

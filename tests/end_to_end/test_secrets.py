@@ -12,7 +12,7 @@ import pytest
 
 from farthing.channels.client import keystore
 from farthing.channels.client.continuity import MARKER_BYTES
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 
 from ..agency import Agency, running_agency
 from ..hub_world import City, farthing

@@ -54,6 +54,18 @@ async def test_one_process_alone_runs_a_wallet(city: SmallCity) -> None:
         pass
 
 
+async def test_after_a_connection_that_was_good_the_next_try_is_soon_however_short_it_was(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that crashes again and again: doubled each time, the wait would be over ten seconds."""
+    monkeypatch.setattr(connection, "BACKOFF_SECONDS_MAX", 3_600.0)
+    async with city.wallet() as wallet:
+        for _ in range(13):
+            await until(wallet, lambda: wallet._connection.usable() is not None)
+            await city.hub.cut()
+            await until(wallet, lambda: wallet._connection.usable() is None)
+
+
 async def test_a_wrong_password_opens_nothing(city: SmallCity) -> None:
     with pytest.raises(WrongPassword):
         async with open_wallet(city.folder, "wrong", chain=city.chain, transactions=city.chain):

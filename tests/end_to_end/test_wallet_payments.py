@@ -7,7 +7,9 @@ import trio
 
 from farthing.channels.client import connection, payments
 from farthing.channels.client.folder import Folder, write_settings
+from farthing.channels.client.ledger import RECEIVED
 from farthing.channels.client.payments import (
+    BadPurpose,
     ChainNotSeen,
     RequestDecided,
     RequestState,
@@ -26,9 +28,10 @@ from farthing.channels.messages import (
     SubmitReadings,
 )
 from farthing.channels.receipt import Receipt, ReceiptType
-from farthing.channels.refusals import InsufficientBalance, NotNow
+from farthing.channels.refusals import InsufficientBalance, NothingToPay, NotNow
+from farthing.channels.state import Channel
 from farthing.channels.terms import Terms
-from farthing.channels.voucher import Payment
+from farthing.channels.voucher import LaneTotal, Payment, Voucher
 
 from .small_city import (
     DEPLOYMENT,
@@ -91,6 +94,61 @@ async def test_a_payment_is_acknowledged_and_both_sides_agree(city: SmallCity) -
         assert wallet.balance().in_channel_ucent == 4 * PRICE_UCENT - 20_000
         theirs = city.hub.driver.get(payment.channel).received.total
         assert theirs == wallet.channels()[0].sent.total
+
+
+async def test_many_payments_are_promised_under_one_signature_and_each_has_its_receipt(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        signed: list[LaneTotal] = []
+        sign = wallet._driver._sign
+
+        def counting(channel: Channel, total: LaneTotal) -> Voucher:
+            signed.append(total)
+            return sign(channel, total)
+
+        monkeypatch.setattr(wallet._driver, "_sign", counting)
+        orders = [(1 + number, f"use {number}") for number in range(100)]
+        payments = await wallet.pay_many(orders, timeout_seconds=10)
+        assert [(p.nonce, p.amount_ucent) for p in payments] == [(n, n) for n in range(1, 101)]
+        assert all(payment.acknowledged for payment in payments)
+        channel = payments[0].channel
+        held = list(city.hub.ledger.payments(channel, RECEIVED))
+        assert [p.payment.receipt.fields()["purpose"] for p in held] == [p for _, p in orders]
+        assert len({p.payment.receipt.reference() for p in held}) == 100
+        assert city.hub.driver.get(channel).received.total == wallet.channels()[0].sent.total
+        assert [total.nonce for total in signed] == [100]
+
+
+async def test_of_many_payments_all_are_promised_or_none(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet, records=1)
+        with pytest.raises(InsufficientBalance):
+            await wallet.pay_many([(PRICE_UCENT, "one"), (1, "one too many")])
+        with pytest.raises(NothingToPay):
+            await wallet.pay_many([])
+        with pytest.raises(BadPurpose):
+            await wallet.pay_many([(1, "good"), (1, "")])
+        assert wallet.balance().in_channel_ucent == PRICE_UCENT
+        assert wallet.channels()[0].sent.total.nonce == 0
+
+
+async def test_of_many_payments_without_an_answer_each_is_told(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        monkeypatch.setattr(city.hub.driver, "receive", lambda events: None)
+        with pytest.raises(SentNoAnswer, match="3 of 3 payments, the last of them 3") as caught:
+            await wallet.pay_many([(1, "a"), (2, "b"), (3, "c")], timeout_seconds=0.05)
+        assert [(p.nonce, p.amount_ucent) for p in caught.value.payments] == [
+            (1, 1),
+            (2, 2),
+            (3, 3),
+        ]
+        assert not any(payment.acknowledged for payment in caught.value.payments)
+        assert wallet.balance().sent_unacknowledged_ucent == 6
 
 
 async def test_more_than_there_is_cannot_be_paid(city: SmallCity) -> None:

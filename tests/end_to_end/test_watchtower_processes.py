@@ -15,7 +15,7 @@ import trio
 from farthing.channels.client.keystore import unlock
 from farthing.channels.ids import Address, address_from_hex, address_to_hex
 from farthing.channels.terms import Terms
-from farthing.devnet.demo.processes import Process
+from farthing.devnet.processes import Process
 from farthing.node.administration import Role
 from farthing.node.chain import Web3Chain
 from farthing.node.sender import connect

@@ -1,13 +1,10 @@
 """Chains that stop or change their mind, ids in other spellings, and processes that are killed."""
 
-import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from farthing.channels.deployment import CHAIN_AHEAD_SECONDS_MAX
 from farthing.channels.events import ObservedChannel, Received
 from farthing.channels.ids import MalformedHex, channel_from_hex
 from farthing.channels.state import (
@@ -21,7 +18,7 @@ from farthing.channels.state import (
 )
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
-from farthing.node.follower import ChainFromTheFuture, Follower
+from farthing.node.follower import Follower
 
 from ..contract.city import City, alice, hub
 from ..contract.evm import Reverted
@@ -61,27 +58,6 @@ def test_an_offer_that_a_reorganisation_revived_is_not_forgotten() -> None:
     after = step(state, ObservedChannel(view=undone), moment()).state
     again = step(after, Received(message=update(5)), moment())
     assert refused(again.effects) == "not-now"
-
-
-async def test_an_endpoint_that_lies_about_the_time_ends_no_offer(tmp_path: Path) -> None:
-    with parts(tmp_path) as made:
-        held = made.hold(fresh_channel())
-        terms = WithdrawalTerms(side=Side.B, total_ucent=5, expires=NOW + 60)
-        pending = Withdrawal(terms=terms, ours=bytes(65), theirs=bytes(65), acted_at=NOW)
-        made.driver._set(replace(made.driver.get(held.id), withdrawals=(None, pending)))
-        made.chain.views[held.id] = made.open_view()
-        made.chain.timestamp = int(time.time()) + 10**6
-        follower = Follower(
-            made.chain.desk(),
-            made.store,
-            account=ACCOUNT,
-            signer=ALICE.address,
-            first_block=7,
-            ahead_seconds_max=CHAIN_AHEAD_SECONDS_MAX,
-        )
-        with suppress(ChainFromTheFuture):
-            await follower.poll(made.driver, lambda _: None)
-        assert made.driver.get(held.id).withdrawals[Side.B] == pending
 
 
 async def test_a_deposit_that_a_reorganisation_took_back_is_not_spent(tmp_path: Path) -> None:

@@ -409,3 +409,24 @@ def test_an_empty_lane_is_a_lane_and_asks_for_nothing() -> None:
     assert LaneTotal().history == ZERO_WORD
     request = step(channel(we_want_close=True), Elapsed(), moment())
     assert not any(isinstance(message, CloseRequest) for message in said(request.effects))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_doubt"),
+    [
+        (ChainStatus.CLOSING, ChainStatus.CLOSED, False),
+        (ChainStatus.CLOSING, ChainStatus.CLOSING, False),
+        (ChainStatus.CLOSING, ChainStatus.OPEN, True),
+        (ChainStatus.CLOSING, ChainStatus.NEVER, True),
+        (ChainStatus.CLOSED, ChainStatus.NEVER, True),
+        (ChainStatus.OPEN, ChainStatus.NEVER, False),
+    ],
+)
+def test_only_a_close_that_is_undone_may_revive_a_forgotten_offer(
+    before: ChainStatus,
+    after: ChainStatus,
+    is_doubt: bool,
+) -> None:
+    later = view(after, block=101)
+    result = step(channel(chain=view(before)), ObservedChannel(view=later), moment())
+    assert (result.state.doubt_ends is not None) == is_doubt

@@ -14,11 +14,11 @@ from rich.console import Console
 from farthing.channels.client.ledger import Ledger
 from farthing.channels.client.schema import SCHEMA
 from farthing.channels.ids import Address, address_to_hex
-from farthing.devnet.demo.city import City
+from farthing.devnet.city import City
 from farthing.devnet.demo.live import LiveStage, live_console, render
-from farthing.devnet.demo.processes import ProcessFailed
 from farthing.devnet.demo.stage import Part
 from farthing.devnet.demo.watch import Figures, HubFigures, WalletFigures, read_figures
+from farthing.devnet.processes import ProcessFailed
 
 HUB = HubFigures(
     block=1_234,

@@ -1,5 +1,7 @@
 """The ledger keeps whole batches or nothing, and says what to do about a file it cannot use."""
 
+import errno
+import os
 import shutil
 import sqlite3
 import stat
@@ -198,10 +200,6 @@ def left_by_a_killed_process(path: Path) -> Ledger:
     return Ledger(path)
 
 
-def log_bytes(path: Path) -> int:
-    return path.with_name(f"{path.name}-wal").stat().st_size
-
-
 def payments_in_file(path: Path) -> int:
     """Payments in the database file itself, whatever the log says."""
     with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as db:
@@ -209,55 +207,62 @@ def payments_in_file(path: Path) -> int:
     return int(count)
 
 
-def test_who_takes_over_leaves_nothing_to_a_log_that_another_process_wrote(path: Path) -> None:
+def test_who_takes_over_writes_and_syncs_what_another_process_left_in_the_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "REWRITE_BYTES", 1000)
     ledger = left_by_a_killed_process(path)
-    assert log_bytes(path) > 0
+    before = path.with_name(f"{path.name}-wal").read_bytes()
+    written = bytearray()
+    synced: list[None] = []
+    pwrite, fsync = os.pwrite, os.fsync
+
+    def watch(descriptor: int, content: bytes, offset: int) -> int:
+        assert (offset, synced) == (len(written), [])
+        written.extend(content)
+        return pwrite(descriptor, content, offset)
+
+    monkeypatch.setattr(os, "pwrite", watch)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(fsync(descriptor)))
     ledger.take_over()
-    assert (log_bytes(path), payments_in_file(path)) == (0, 1)
+    assert (bytes(written), len(synced)) == (before, 1)
+    assert len(before) > 1000
     assert list(ledger.payments(CHANNEL, SENT)) == stored(5)
     ledger.close()
 
 
-def test_who_reads_meanwhile_keeps_the_next_owner_out(
+def test_a_log_that_cannot_be_synced_or_opened_keeps_the_next_owner_out(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_SECONDS", 0)
     ledger = left_by_a_killed_process(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM payment").fetchall()
-        with pytest.raises(LedgerUnusable, match="another process reads") as refused:
-            ledger.take_over()
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for name in ("fsync", "open"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(LedgerUnusable) as refused:
+                ledger.take_over()
+        assert "cannot be made durable" in refused.value.text
         assert "start again" in refused.value.what_to_do
     ledger.take_over()
     ledger.close()
 
 
-def test_a_reader_of_a_database_that_was_closed_in_order_keeps_nobody_out(path: Path) -> None:
-    Ledger(path).close()
+def test_a_database_without_a_log_is_taken_over_as_it_is(path: Path) -> None:
     ledger = Ledger(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM payment").fetchall()
-        ledger.take_over()
+    path.with_name(f"{path.name}-wal").unlink()
+    ledger.take_over()
     ledger.close()
-
-
-def test_a_log_that_cannot_be_moved_keeps_the_next_owner_out(path: Path) -> None:
-    ledger = left_by_a_killed_process(path)
-    ledger._db.close()
-    with pytest.raises(LedgerUnusable, match="cannot be made durable") as refused:
-        ledger.take_over()
-    assert "start again" in refused.value.what_to_do
-    ledger._reader.close()
 
 
 @pytest.mark.parametrize("limit", ["COMMITS_IN_LOG_MAX", "ROWS_IN_LOG_MAX"])
 def test_the_log_s_pages_go_into_the_file_before_it_grows_long(
     path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
+    Ledger(path).close()  # its tables go into the file
     ledger = Ledger(path)
-    ledger.take_over()
     monkeypatch.setattr(ledger_module, limit, 3 if limit.startswith("COMMITS") else 5)
     in_file = []
     for number in range(1, 7):

@@ -32,6 +32,7 @@ from farthing.channels.state import (
     Channel,
     CloseTerms,
     Link,
+    Moment,
     Phase,
     ReceivedLane,
     SignedClose,
@@ -168,8 +169,14 @@ def test_one_withdrawal_at_a_time() -> None:
 
 
 def test_nothing_is_offered_on_a_stale_view() -> None:
-    with pytest.raises(StaleView):
+    with pytest.raises(StaleView, match="is 3600 s old, over the 900 allowed"):
         step(channel(), AskedWithdraw(amount_ucent=1), STALE)
+
+
+def test_nothing_is_offered_before_a_block_was_read() -> None:
+    just_started = Moment(now=NOW, head_block=0, head_timestamp=0, head_seen=0)
+    with pytest.raises(StaleView, match="no block was read yet"):
+        step(channel(), AskedWithdraw(amount_ucent=1), just_started)
 
 
 def test_a_signature_that_nobody_asked_for_is_refused() -> None:
