@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from farthing.node.config import ExposedKey, ExposedPassword, MissingFile
+from farthing.node.config import ExposedKey
 from farthing.node.listening import HalfTls, NotLoopback
+from farthing.node.setting_paths import ExposedPassword, MissingFile
 from farthing.node.settings import (
     Misconfigured,
     MissingSetting,
