@@ -139,6 +139,8 @@ class Sender:
         self._signer = signer
         self._chain_id = chain_id
         self._outbox = Outbox() if outbox is None else outbox
+        self._is_alone = outbox is not None
+        """Whether the account is this program's: one that keeps no record is run beside others."""
         self._quarrel = Quarrel()
 
     def send(self, what: str, call: Any) -> TxReceipt:
@@ -198,13 +200,13 @@ class Sender:
             # After the count: whatever used a nonce is in the state of this block.
             head = self.web3.eth.block_number
         judgement = self._outbox.judge(count=count, head=head, mined=mined)
-        if self._quarrel.tells(strange=judgement.strange):
-            self._warn_of_another()
+        self._notice_another(strange=judgement.strange)
         return judgement
 
-    def _warn_of_another(self) -> None:
-        text = "another program sends transactions from %s: run one hub with one account"
-        log.warning(text, self.address)
+    def _notice_another(self, *, strange: bool) -> None:
+        if self._is_alone and self._quarrel.tells(strange=strange):
+            text = "another program sends transactions from %s: run one hub with one account"
+            log.warning(text, self.address)
 
     def _find(self, sent: Sent) -> TxReceipt | None:
         """The receipt of a transaction of ours; None where no block holds it."""
@@ -222,8 +224,7 @@ class Sender:
         to = built.get("to")
         mined = self.web3.eth.get_transaction_count(self.address, "latest")
         nonce = self.web3.eth.get_transaction_count(self.address, "pending")
-        if self._quarrel.tells(strange=nonce > mined):  # nothing of ours waits
-            self._warn_of_another()
+        self._notice_another(strange=nonce > mined)  # nothing of ours waits
         newest = max((sent.nonce for sent in self._outbox.rows), default=-1)
         if nonce <= newest:
             raise ChainUnreachable(

@@ -56,7 +56,8 @@ class HonestHub:
     def belief(self, mallory: Mallory) -> dict[str, Any]:
         """What no message may change: not when it was heard, nor what the hub settles meanwhile."""
         row = self.row(mallory)
-        return {key: row[key] for key in row if key not in ("last_heard", "settled_ucent")}
+        meanwhile = ("last_heard", "silent_seconds", "settled_ucent")
+        return {key: row[key] for key in row if key not in meanwhile}
 
     def money(self, mallory: Mallory) -> dict[str, Any]:
         """The same without what a connection alone changes."""

@@ -255,7 +255,7 @@ async def test_receipts_and_balance_are_there_with_and_without_a_running_wallet(
         online = await running.json("receipts", "--out", str(out))
         balance = await running.json("balance")
         nursery.cancel_scope.cancel()
-    assert online == {"file": str(out), "receipts": 1, "paid_ucent": PRICE_UCENT}
+    assert online == {"file": str(out), "receipts": 1, "paid_ucent": PRICE_UCENT, "gaps": []}
     lines = await running.run("receipts")
     assert lines.output == out.read_text()
     offline = await running.json("balance")

@@ -312,10 +312,20 @@ def test_what_is_deep_in_the_chain_is_forgotten(tmp_path: Path) -> None:
     assert Outbox(tmp_path).rows == ()
 
 
-def test_another_program_with_the_same_account_is_noticed(
+def test_a_command_that_keeps_no_record_takes_nobody_for_a_stranger(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sender, node = made()
+    send(sender)
+    node.mined.append(b"the same key's, by another command")
+    send(sender)
+    assert caplog.text == ""
+
+
+def test_another_program_with_the_same_account_is_noticed(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    sender, node = made(Outbox(tmp_path))
     send(sender)
     node.mined.append(b"somebody else's")
     send(sender)
@@ -328,11 +338,11 @@ def test_another_program_with_the_same_account_is_noticed(
 
 
 def test_one_whose_nonce_another_used_is_looked_for_no_longer(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 10)
     monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 0)
-    sender, node = made()
+    sender, node = made(Outbox(tmp_path))
 
     def take(raw: str) -> Any:
         node.mined.append(b"somebody else's, of the same nonce")
