@@ -85,7 +85,7 @@ class HubSilence:
                     await self._act("settle", channel)
         for channel in list(self._driver.channels.values()):
             self._note()  # again: a transaction takes a while, and the hub may have come back
-            if close and self.since is not None and self.seconds >= close:
+            if close and self.seconds >= close:
                 await self._end(channel)
 
     def _note(self) -> None:
