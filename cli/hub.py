@@ -63,7 +63,7 @@ class NoCertificate(LocalError):
     """A certificate was asked for where there is none."""
 
     code = "no-certificate"
-    remedy = "make one with `farthing hub certificate` and name it in hub.toml"
+    remedy = "make one with `farthing hub certificate` and name it in the configuration"
 
 
 @click.group(epilog="Example: farthing hub status --config hub/hub.toml")
@@ -118,7 +118,7 @@ def init(  # noqa: PLR0913 - one argument for each option
     if not programme:
         write_whole(folder / EXAMPLE.name, EXAMPLE.read_bytes())
     programmes = [str(path.resolve()) for path in programme] or [EXAMPLE.name]
-    files = _make_certificate(folder, host) if with_tls else {}
+    files = certificate_in(folder, host) if with_tls else {}
     text = f"""# A hub's configuration; see docs/configuration.md for every key.
 listen_port = {port}
 rpc_url = {toml(rpc_url)}
@@ -137,19 +137,20 @@ programme_files = {toml(programmes)}
         "signer": address_to_hex(signer),
     }
     if files:
-        made["certificate"] = _fingerprint(files["tls_certificate_file"])
+        made["certificate"] = fingerprint_of(files["tls_certificate_file"])
     emit(made, as_json=as_json)
 
 
-def _make_certificate(folder: Path, host: str | None) -> dict[str, Path]:
-    """Make a certificate and its key; their paths under the keys of hub.toml."""
+def certificate_in(folder: Path, host: str | None) -> dict[str, Path]:
+    """Make a certificate and its key; their paths under the keys of a configuration."""
     from ..node.certificate import make_certificate  # noqa: PLC0415 - only here
 
     certificate, key = make_certificate(folder, host or "localhost")
     return {"tls_certificate_file": certificate, "tls_key_file": key}
 
 
-def _fingerprint(certificate_file: Path) -> str:
+def fingerprint_of(certificate_file: Path) -> str:
+    """Return the hash of a PEM file's certificate, as wallets pin it; raises `MalformedTrust`."""
     return fingerprint(certificate_hash(read_certificate(certificate_file)))
 
 
@@ -171,9 +172,9 @@ def certificate(*, out: Path, host: str | None, as_json: bool) -> None:
       farthing hub certificate --out hub/2027 --host hub.city.example
     """
     make_folder(out)
-    files = _make_certificate(out, host)
+    files = certificate_in(out, host)
     made = {key: str(path) for key, path in files.items()}
-    shown = _fingerprint(files["tls_certificate_file"])
+    shown = fingerprint_of(files["tls_certificate_file"])
     emit({**made, "certificate": shown}, as_json=as_json)
 
 
@@ -205,7 +206,7 @@ def addresses(*, config: Path, only_certificate: bool, as_json: bool) -> None:
     if only_certificate and certificate_file is None:
         raise NoCertificate("this hub has no TLS")
     if certificate_file is not None:
-        found["certificate"] = _fingerprint(certificate_file)
+        found["certificate"] = fingerprint_of(certificate_file)
     if as_json:
         emit(found, as_json=True)
     elif only_certificate:

@@ -250,7 +250,8 @@ def _flat(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tower_line(tower: Mapping[str, Any]) -> str:
     state = "connected" if tower["connected"] else "not connected"
-    return f"{state}, {tower['uncovered_ucent']} µ¢ not covered"
+    line = f"{state}, {tower['uncovered_ucent']} µ¢ not covered"
+    return line if tower["trouble"] is None else f"{line}: {tower['trouble']}"
 
 
 def _channel_line(channel: Mapping[str, Any]) -> str:

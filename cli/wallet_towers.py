@@ -19,6 +19,7 @@ from ..channels.ids import Address, address_to_hex
 from .keys import ADDRESS
 from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
 from .wallet_folder import ask, folder_option, look
+from .wallet_trust import trust_of
 
 COLUMNS = (
     *("tower", "connected", "acknowledged_at", "acknowledged_ucent", "uncovered_ucent"),
@@ -34,28 +35,54 @@ def tower() -> None:
 @tower.command()
 @click.argument("address", metavar="HOST:PORT")
 @click.argument("signer", type=ADDRESS)
+@click.option(
+    "--certificate",
+    "certificates",
+    metavar="HASH|FILE",
+    multiple=True,
+    help="sha256:… of the tower's certificate, or its PEM file; twice while it is renewed.",
+)
+@click.option(
+    "--ca",
+    metavar="system|FILE",
+    help="Trust what this CA, or this machine's, vouches for under the tower's host name.",
+)
 @folder_option
 @json_option
 @reports_errors
-def add(*, address: str, signer: Address, folder: Path, as_json: bool) -> None:
-    r"""Hand the newest vouchers to a watchtower; its signer is in its ready line.
+def add(
+    *,
+    address: str,
+    signer: Address,
+    certificates: tuple[str, ...],
+    ca: str | None,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    r"""Hand the newest vouchers to a watchtower; signer and certificate are in its ready line.
 
-    A running wallet connects at once, another when it runs.
+    A running wallet connects at once, another when it runs. A tower on another machine needs TLS:
+    name its certificate, or a CA that vouches for its host name.
 
     \b
     Example:
       farthing wallet tower add 127.0.0.1:7272 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \
         --folder alice
     """
-    place = TowerPlace(address=parse_hub_address(address, of="tower"), signer=signer)
-    params = {"address": str(place.address), "signer": address_to_hex(signer)}
+    place = TowerPlace(
+        address=parse_hub_address(address, of="tower"),
+        signer=signer,
+        trust=trust_of(certificates, ca),
+    )
     try:
-        ask(folder, "add_tower", params)
+        ask(folder, "add_tower", place.record())
     except NotRunning:
         from ..channels.client.towers import with_tower  # noqa: PLC0415 - not for --help
 
         _change(folder, lambda settings: with_tower(settings, place))
-    emit({"tower": params["address"], "signer": params["signer"]}, as_json=as_json)
+    named, shown = place.record(), {"tower": str(place.address)}
+    del named["address"]
+    emit(shown | named, as_json=as_json)
 
 
 @tower.command()

@@ -17,12 +17,21 @@ import trio
 
 from ..channels.client.control import call_control, serve_control
 from ..channels.client.deployment_file import read_deployment
+from ..channels.client.durable_file import make_folder, write_new, write_whole
 from ..channels.client.keystore import address as address_of
 from ..channels.client.keystore import create, read_password_file
+from ..channels.client.secrecy import harden_process
 from ..channels.ids import address_to_hex
 from ..node.home import CONTROL_NAME
 from ..node.watchtower.config import TowerConfig, load
-from .hub import PASSWORD_BYTES, toml
+from .hub import (
+    PASSWORD_BYTES,
+    NoCertificate,
+    certificate_in,
+    fingerprint_of,
+    host_option,
+    toml,
+)
 from .keys import FILE, deployment_option, rpc_option
 from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
 
@@ -44,6 +53,7 @@ def read_config(path: Path) -> TowerConfig:
 @click.group(epilog="Example: farthing watchtower status --config tower/watchtower.toml")
 def watchtower() -> None:
     """Run a watchtower, which answers closes for wallets that sleep."""
+    harden_process()
 
 
 @watchtower.command()
@@ -51,25 +61,38 @@ def watchtower() -> None:
 @rpc_option
 @deployment_option
 @click.option("--listen-port", type=click.IntRange(0, 65535), default=7272, show_default=True)
+@click.option("--tls", "with_tls", is_flag=True, help="Make a self-signed certificate too.")
+@host_option
 @json_option
 @reports_errors
-def init(*, folder: Path, rpc_url: str, deployment: Path, listen_port: int, as_json: bool) -> None:
+def init(  # noqa: PLR0913 - one argument for each option
+    *,
+    folder: Path,
+    rpc_url: str,
+    deployment: Path,
+    listen_port: int,
+    with_tls: bool,
+    host: str | None,
+    as_json: bool,
+) -> None:
     r"""Make a watchtower's folder: a key under a new password, and watchtower.toml to edit.
 
-    Register the address with role relayer before a close has to be answered.
+    Register the address with role relayer before a close has to be answered. With --tls wallets of
+    other machines can connect, once listen_host is an address that they reach.
 
     \b
     Example:
       farthing watchtower init tower --rpc http://127.0.0.1:8545 --deployment deployment.json
     """
+    if host is not None and not with_tls:
+        raise click.UsageError("--host is the name in a certificate: give --tls too")
     read_deployment(deployment)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     password_file = folder / "password"
     if not password_file.exists():
-        handle = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+        write_new(password_file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
     signer = create(folder / "keystore.json", read_password_file(password_file))
+    files = certificate_in(folder, host) if with_tls else {}
     text = f"""# A watchtower's configuration; see docs/watchtower.md for every key.
 listen_port = {listen_port}
 rpc_url = {toml(rpc_url)}
@@ -77,29 +100,41 @@ deployment_file = {toml(str(deployment.resolve()))}
 data_dir = "data"
 keystore = "keystore.json"
 password_file = "password"
-"""
+{"".join(f"{key} = {toml(path.name)}" + chr(10) for key, path in files.items())}"""
     config = folder / "watchtower.toml"
-    config.write_text(text, encoding="utf-8")
-    emit({"config": str(config), "watchtower": address_to_hex(signer)}, as_json=as_json)
+    write_whole(config, text.encode())
+    made = {"config": str(config), "watchtower": address_to_hex(signer)}
+    if files:
+        made["certificate"] = fingerprint_of(files["tls_certificate_file"])
+    emit(made, as_json=as_json)
 
 
 @watchtower.command()
 @config_option
+@click.option("--certificate", "only_certificate", is_flag=True, help="Print its hash alone.")
 @json_option
 @reports_errors
-def address(*, config: Path, as_json: bool) -> None:
+def address(*, config: Path, only_certificate: bool, as_json: bool) -> None:
     r"""Print the watchtower's address, which wallets name and the registry must hold.
+
+    With TLS there is the certificate too, of which wallets pin the hash.
 
     \b
     Example:
       farthing member set $(farthing watchtower address --config tower/watchtower.toml) \
         --role relayer --rpc http://127.0.0.1:8545 --deployment deployment.json --dev-account 0
     """
-    found = address_to_hex(address_of(read_config(config).keystore))
+    settings = read_config(config)
+    found = {"watchtower": address_to_hex(address_of(settings.keystore))}
+    certificate_file = settings.tls_certificate_file
+    if only_certificate and certificate_file is None:
+        raise NoCertificate("this watchtower has no TLS")
+    if certificate_file is not None:
+        found["certificate"] = fingerprint_of(certificate_file)
     if as_json:
-        emit({"watchtower": found}, as_json=True)
+        emit(found, as_json=True)
     else:
-        click.echo(found)
+        click.echo(found["certificate" if only_certificate else "watchtower"])
 
 
 @watchtower.command()
@@ -141,6 +176,8 @@ async def _run(settings: TowerConfig) -> None:
             "watchtower": address_to_hex(running.signer.address),
             "control": str(path),
         }
+        if running.tls is not None:
+            ready["certificate"] = running.tls.fingerprint
         click.echo(json.dumps(ready))
         sys.stdout.flush()
 

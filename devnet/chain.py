@@ -9,18 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import rlp
 from eth.abc import BlockHeaderAPI
 from eth.chains.base import Chain
-from eth.db.schema import SchemaV1
 from eth.exceptions import HeaderNotFound, TransactionNotFound
-from eth.rlp.sedes import chain_gaps
 from eth_typing import Address as EvmAddress
 from eth_typing import BlockNumber, Hash32
 
@@ -30,6 +26,7 @@ from ..channels.ids import Address
 from . import admission, calls
 from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
 from .allowlist import Allowlist
+from .block_records import BlockRecords, take_back
 from .builder import MachineFailed, fill
 from .clock import ChainClock
 from .errors import (
@@ -52,7 +49,6 @@ from .evm import (
     header_record,
     read_transaction,
     receipt_records,
-    transaction_record,
 )
 from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
@@ -66,7 +62,6 @@ BLOCKS_AT_ONCE_MAX = 10_000
 """Half a minute of work; other callers wait meanwhile."""
 LOGS_MAX = 10_000
 """About 6 MB as JSON."""
-BLOCKS_CACHED = 256
 
 _log = logging.getLogger(__name__)
 
@@ -102,11 +97,11 @@ class DevChain:
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
         self._keys = {account.address: account for account in self.accounts}
         self.pool = Pool()
-        self._blocks: OrderedDict[bytes, Block] = OrderedDict()
         self._store = ChainStore(settings.folder)
         try:
             fresh = self._store.setting("format") is None
             self._chain: Chain = self._create() if fresh else self._reopen()
+            self._blocks = BlockRecords(self._chain)
             self._head: BlockHeaderAPI = self._chain.get_canonical_head()
             offset = int(self._store.setting("offset_seconds") or 0)
             self.clock = ChainClock(settings.wall_seconds, offset)
@@ -179,12 +174,12 @@ class DevChain:
     def block(self, number: int) -> Block | None:
         """A block by number, or None."""
         found = self._header_by_number(number)
-        return None if found is None else self._block(found)
+        return None if found is None else self._blocks.read(found)
 
     def block_by_hash(self, block: bytes) -> Block | None:
         """A block by hash, or None."""
         found = self._header_by_hash(block)
-        return None if found is None else self._block(found)
+        return None if found is None else self._blocks.read(found)
 
     def pending(self) -> tuple[Header, tuple[Transaction, ...]]:
         """The header that a block mined now would start from, and what could go into it."""
@@ -230,29 +225,6 @@ class DevChain:
         # One that a reorganisation took back is still in the store.
         canonical = self._header_by_number(header.block_number)
         return header if canonical is not None and canonical.hash == header.hash else None
-
-    def _block(self, header: BlockHeaderAPI) -> Block:
-        cached = self._blocks.get(header.hash)
-        if cached is not None:
-            self._blocks.move_to_end(header.hash)
-            return cached
-        block = self._chain.get_block_by_header(header)
-        transactions = tuple(transaction_record(each) for each in block.transactions)
-        receipts = block.get_receipts(self._chain.chaindb)
-        return self._remember(
-            Block(
-                header=header_record(header),
-                transactions=transactions,
-                receipts=receipt_records(header, transactions, receipts),
-                size_bytes=block_size(block),
-            )
-        )
-
-    def _remember(self, block: Block) -> Block:
-        self._blocks[block.header.hash] = block
-        if len(self._blocks) > BLOCKS_CACHED:
-            self._blocks.popitem(last=False)
-        return block
 
     # State
 
@@ -433,27 +405,13 @@ class DevChain:
         fork = self._header_by_number(number)
         if fork is None:
             raise UnknownBlock(f"block {number}", self._head.block_number)
-        undone: list[Undone] = []
-        database = self._chain.chaindb.db
         with self._store.writing():
-            for above in range(number + 1, self._head.block_number + 1):
-                header = self._chain.get_canonical_block_header_by_number(BlockNumber(above))
-                for signed in self._chain.get_block_by_header(header).transactions:
-                    record = transaction_record(signed)
-                    undone.append(Undone(record=record, signed=signed))
-                    del database[
-                        SchemaV1.make_transaction_hash_to_block_lookup_key(Hash32(record.hash))
-                    ]
-                del database[SchemaV1.make_block_number_to_hash_lookup_key(BlockNumber(above))]
-            database[SchemaV1.make_canonical_head_hash_lookup_key()] = fork.hash
-            gaps = rlp.encode(((), number + 1), sedes=chain_gaps)  # none, up to the new head
-            database[SchemaV1.make_header_chain_gaps_lookup_key()] = gaps
-            database[SchemaV1.make_chain_gaps_lookup_key()] = gaps
+            undone = take_back(self._chain, fork, self._head.block_number)
             self._store.forget_logs(number)
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
-        return tuple(undone)
+        return undone
 
     def _mine_one(self, timestamp: int | None = None, *, empty: bool = False) -> None:
         """Mine one block; a transaction on which the machine fails is dropped, the rest goes on."""
@@ -500,7 +458,7 @@ class DevChain:
         self._head = mined.header
         if timestamp is None:
             self.clock.block_mined(offset)
-        self._remember(block)
+        self._blocks.remember(block)
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
 

@@ -26,7 +26,13 @@ from ..channels.terms import (
     CHALLENGE_SECONDS_MIN,
 )
 from ..channels.units import DEPOSIT_MAX, TRANSFERRED_MAX, UCENT_PER_CENT, UCENT_PER_UNIT
+from .listening import check_tls
 from .marks import check_liquidity, with_derived
+from .setting_paths import GROUP_OR_WORLD as _GROUP_OR_WORLD
+from .setting_paths import mode_of as _mode
+from .setting_paths import read_file as _file
+from .setting_paths import read_folder as _folder
+from .setting_paths import read_password_path as _password_file
 from .settings import (
     MalformedSetting,
     Misconfigured,
@@ -48,9 +54,6 @@ VARIABLE_PREFIX = "FARTHING_HUB_"
 PROGRAMMES_MAX = 32
 """A reading is matched against each programme; an agency runs a handful."""
 
-PASSWORD_BYTES_MAX = 1024
-"""A longer first line is not a password but another file."""
-
 SETTLE_ROWS_MAX = 128
 """The contract's own limit on rows in one settlement (contracts/settlement.vy)."""
 
@@ -63,25 +66,7 @@ MEMBER_DAY_MAX = 1_000_000
 _PORT_MAX = 65_535
 _DAY_SECONDS = 86_400
 _YEAR_SECONDS = 366 * _DAY_SECONDS
-_GROUP_OR_WORLD = stat.S_IRWXG | stat.S_IRWXO
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
-
-
-class NotLoopback(Misconfigured):
-    """An address that other machines could reach, and no TLS."""
-
-    code = "not-loopback"
-    remedy = (
-        "make a certificate (`farthing hub certificate`) and name it in tls_certificate_file and"
-        " tls_key_file, or listen on 127.0.0.1"
-    )
-
-
-class HalfTls(Misconfigured):
-    """A certificate without its key, or a key without its certificate."""
-
-    code = "half-tls"
-    remedy = "give both tls_certificate_file and tls_key_file, or neither"
 
 
 class ExposedKey(Misconfigured):
@@ -95,40 +80,6 @@ class ExposedKey(Misconfigured):
             f"{path} has mode {stat.S_IMODE(mode):04o}, so other users may use it",
             remedy=f"run: chmod 600 {path}",
         )
-
-
-class MissingFile(Misconfigured):
-    """A path where there is no file."""
-
-    code = "missing-file"
-    remedy = "create the file or correct the path; relative paths start at the configuration's"
-
-
-class NotAFolder(Misconfigured):
-    """A path of a folder where something else stands."""
-
-    code = "not-a-folder"
-    remedy = "choose another path, or move what stands there"
-
-
-class ExposedPassword(Misconfigured):
-    """A password file that others on this machine may read or change."""
-
-    code = "exposed-password"
-
-    def __init__(self, place: Place, path: Path, mode: int) -> None:
-        super().__init__(
-            place,
-            f"{path} has mode {stat.S_IMODE(mode):04o}, so other users may use it",
-            remedy=f"run: chmod 600 {path}",
-        )
-
-
-class UnusablePassword(Misconfigured):
-    """A password file without a password in it."""
-
-    code = "unusable-password"
-    remedy = f"write the password into its first line, at most {PASSWORD_BYTES_MAX} bytes of UTF-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,54 +195,11 @@ def _is_host(text: str) -> bool:
     return ":" in text or _HOST_NAME.fullmatch(text) is not None
 
 
-def _path(place: Place, raw: Any, folder: Path) -> Path:
-    text = as_text(place, raw, characters_max=4096)
-    if "\0" in text:
-        raise MalformedSetting(place, "a path cannot hold a null byte", remedy="correct the path")
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError:
-        raise MalformedSetting(
-            place, f"{shown(text)} names no home folder", remedy="write the path without a tilde"
-        ) from None
-
-
-def _mode(path: Path) -> int:
-    """Return what stands at a path as in `stat`, or 0 if nothing does that we may see."""
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return 0
-
-
-def _file(place: Place, raw: Any, folder: Path) -> Path:
-    path = _path(place, raw, folder)
-    if not stat.S_ISREG(_mode(path)):
-        raise MissingFile(place, f"there is no file {shown(str(path), characters_max=300)}")
-    return path
-
-
-def _folder(place: Place, raw: Any, folder: Path) -> Path:
-    path = _path(place, raw, folder)
-    mode = _mode(path)
-    if mode and not stat.S_ISDIR(mode):
-        raise NotAFolder(place, f"{path} is not a folder")
-    return path
-
-
 def _marker_dir(place: Place, raw: Any, folder: Path) -> Path | None:
     """Where the count of signed offers is kept a second time; `none` for nowhere."""
     if raw == "":
         return state_home(os.environ)
     return None if raw == "none" else _folder(place, raw, folder)
-
-
-def _password_file(place: Place, raw: Any, folder: Path) -> Path:
-    path = _file(place, raw, folder)
-    mode = _mode(path)
-    if os.name == "posix" and mode & _GROUP_OR_WORLD:
-        raise ExposedPassword(place, path, mode)
-    return path
 
 
 def _file_or_none(place: Place, raw: Any, folder: Path) -> Path | None:
@@ -489,7 +397,7 @@ def load(path: Path, environ: Mapping[str, str]) -> HubConfig:
     """
     values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
     config = with_derived(HubConfig(**values))
-    _check_tls(config, places)
+    check_tls(config.listen_host, config.tls_certificate_file, config.tls_key_file, places)
     check_liquidity(config, places)
     most = config.challenge_blocks // STALE_DIVISOR
     if config.confirmations > most:
@@ -524,33 +432,3 @@ def read_settings(
             raise MissingSetting(place, "it is missing", remedy=remedy)
         values[key], places[key] = settings[key].read(place, raw, folder), place
     return values, places
-
-
-def _check_tls(config: HubConfig, places: Mapping[str, Place]) -> None:
-    certificate, key = config.tls_certificate_file, config.tls_key_file
-    if (certificate is None) is not (key is None):
-        missing = "tls_key_file" if key is None else "tls_certificate_file"
-        raise HalfTls(places[missing], "it is missing, the other one is given")
-    if certificate is None and not ipaddress.ip_address(config.listen_host).is_loopback:
-        raise NotLoopback(
-            places["listen_host"], f"{config.listen_host} can be reached from other machines"
-        )
-
-
-def read_password(path: Path) -> str:
-    """Return the first line of a password file; raises `UnusablePassword`.
-
-    The password is never part of an error or of `HubConfig`.
-    """
-    place = Place(file=str(path))
-    try:
-        with path.open("rb") as file:
-            line = file.readline(PASSWORD_BYTES_MAX + 2).rstrip(b"\r\n")
-        password = line.decode()
-    except OSError as error:
-        raise UnusablePassword(place, f"it cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UnusablePassword(place, "it is not UTF-8") from None
-    if not password or len(line) > PASSWORD_BYTES_MAX:
-        raise UnusablePassword(place, "its first line is empty or too long")
-    return password

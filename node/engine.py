@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..channels.client.driver import Driver
 from ..channels.client.wire import ConnectionLost, Wire
@@ -43,6 +43,7 @@ from ..channels.state import (
 from ..channels.terms import Side
 from ..channels.voucher import Payment
 from . import doubles
+from .answers import NO_CHANNEL, Problem, TooManyErrors, numbered, outcome_of, stopped_error
 from .chain import OpenRow
 from .follower import Members
 from .forgetting import DailyAllowance
@@ -66,17 +67,7 @@ PROPOSALS_WAITING_MAX = 1000
 ERRORS_HEARD_MAX = 100
 """Errors that one connection may report; a wallet that works reports a few."""
 
-Problem = tuple[str, str, str]
-"""Why a wallet is refused: code, text and remedy."""
-
 log = logging.getLogger("farthing.hub")
-
-
-class TooManyErrors(PeerError):
-    """A wallet that does nothing but complain."""
-
-    code = "too-many-errors"
-    remedy = "read what the errors say; reconnect once their cause is gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +193,7 @@ class Engine:
         )
         self._say(wire, announcement)
         if channel.stopped is not None:
-            self._say(wire, _stopped_error(channel.id, channel.stopped))
+            self._say(wire, stopped_error(channel.id, channel.stopped))
             return
         self.driver.link(channel.id, wire)
         for request in self.requests.unanswered(channel.id):
@@ -258,7 +249,7 @@ class Engine:
         known = self.driver.channels.get(message.channel)
         is_theirs = known is not None and known.terms.signer_b == wire.peer
         if known is not None and is_theirs and known.stopped is not None:
-            self._say(wire, _stopped_error(known.id, known.stopped))
+            self._say(wire, stopped_error(known.id, known.stopped))
             return
         self._say(
             wire,
@@ -407,18 +398,18 @@ class Engine:
         # In this order: a stranger's key, of which there is no end, is counted nowhere.
         problem = self._cannot_pay(channel, moment) or self._too_many(signer, moment)
         if channel is None or problem is not None:
-            return (problem or _NO_CHANNEL,), False
+            return (problem or NO_CHANNEL,), False
         try:
             records = parse(message.senml, message.format, now=moment.now)
         except MalformedReading as error:
-            return (_outcome_of(error),), False
+            return (outcome_of(error),), False
         account = channel.terms.account_b
         priced = self._rewards.price(account, message.id, records, moment)
         short = self._shortage(channel, priced)
         if short is not None:
             self._rewards.undo(account, priced)
             return (refused_outcome(short.code, short.text, short.remedy),), False
-        outcomes = _numbered(priced, channel.sent.promised.nonce + 1)
+        outcomes = numbered(priced, channel.sent.promised.nonce + 1)
         remember = [
             HubStore.remember_outcomes(signer, message.id, outcomes),
             HubStore.date_submission(signer, message.id, moment.now),
@@ -430,7 +421,7 @@ class Engine:
             self.driver.pay(channel.id, priced.payments, [*priced.statements, *remember])
         except FarthingError as error:  # a broken invariant too, which has stopped the channel
             self._rewards.undo(account, priced)
-            return (_outcome_of(error),), False
+            return (outcome_of(error),), False
         return outcomes, True
 
     def _shortage(self, channel: Channel, priced: Priced) -> Shortage | None:
@@ -457,10 +448,10 @@ class Engine:
 
     def _cannot_pay(self, channel: Channel | None, moment: Moment) -> RecordOutcome | None:
         if channel is None:
-            return _NO_CHANNEL
+            return NO_CHANNEL
         stale = stale_view(channel, moment)
         if stale is not None:  # who is a member now cannot be told
-            return _outcome_of(stale)
+            return outcome_of(stale)
         if not self._members.is_active(channel.terms.account_b, moment.head_timestamp):
             return refused_outcome(
                 "not-a-member",
@@ -501,34 +492,3 @@ class Engine:
         how = "is on-chain" if taken else "was not taken in time and is free again"
         text = "a withdrawal from channel 0x%s, up to %d µ¢ in total, %s"
         log.info(text, channel.id.hex(), terms.total_ucent, how)
-
-
-def _stopped_error(channel: ChannelId, reason: str) -> Error:
-    return Error(
-        code="channel-stopped",
-        channel=channel,
-        text=f"this channel has stopped: {reason}",
-        what_to_do="close it without the hub and open another: a key or a database was copied",
-    )
-
-
-_NO_CHANNEL = refused_outcome(
-    "no-channel", "this wallet has no open channel here", "join the hub, then submit again"
-)
-
-
-def _outcome_of(error: FarthingError) -> RecordOutcome:
-    return refused_outcome(error.code, error.text, error.what_to_do)
-
-
-def _numbered(priced: Priced, first_nonce: int) -> tuple[RecordOutcome, ...]:
-    """Give every paid outcome the nonce of its payment."""
-    nonce = first_nonce
-    outcomes = []
-    for outcome in priced.outcomes:
-        if outcome.amount_ucent:
-            outcomes.append(replace(outcome, nonce=nonce))
-            nonce += 1
-        else:
-            outcomes.append(outcome)
-    return tuple(outcomes)

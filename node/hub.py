@@ -38,7 +38,7 @@ from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
 from .silence import Silence
 from .store import HubStore
-from .tls import ServerTls, load_tls
+from .tls import ServerTls, load_configured
 
 SUBMIT_POLL_SECONDS = 0.2
 """A wallet that asked for a close or a withdrawal waits for it."""
@@ -155,7 +155,7 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
     """
     most = config.connections_max + config.guests_max + config.strangers_max
     make_room(most + 2 * TAKEOVERS_MAX)
-    tls = _load_tls(config)
+    tls = load_configured(config.tls_certificate_file, config.tls_key_file, log)
     password = read_password_file(config.password_file)
     signer = unlock(config.signer_keystore, password)
     account = unlock(config.account_keystore, password)
@@ -199,15 +199,6 @@ class _Keys:
     tls: ServerTls | None
 
 
-def _load_tls(config: HubConfig) -> ServerTls | None:
-    certificate, key = config.tls_certificate_file, config.tls_key_file
-    if certificate is None or key is None:
-        return None
-    tls = load_tls(certificate, key)
-    log.info("wallets see the certificate %s", tls.fingerprint)
-    return tls
-
-
 def _entrance(config: HubConfig, tls: ServerTls | None) -> Entrance:
     return Entrance(
         limits=DoorLimits(
@@ -219,6 +210,7 @@ def _entrance(config: HubConfig, tls: ServerTls | None) -> Entrance:
         ),
         tls=tls,
         queued_bytes_max=config.queued_mib_max * 2**20,
+        log=logging.getLogger("farthing.hub.server"),
     )
 
 

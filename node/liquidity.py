@@ -256,11 +256,13 @@ class Liquidity:
         used = await self._desk.read(lambda chain: chain.transactions(account, block))
         self._next_nonce = await self._desk.read(lambda chain: chain.next_nonce(account))
         statements = []
+        taken_back = False
         for one in list(self._book.on_their_way.values()):
             if one.block is not None and block < one.block:
                 continue
             view = self._driver.get(one.channel).chain
             if one.nonce >= used or view is None:
+                taken_back = taken_back or one.block is not None
                 continue
             arrived = one.arrived(view.deposit_ucent[Side.A])
             state = TopUpState.ARRIVED if arrived else TopUpState.LOST
@@ -271,6 +273,8 @@ class Liquidity:
                 )
         if statements:
             self._driver.store(statements)
+        if taken_back:  # its block was replaced, and nobody else may send anything for hours
+            await self._desk.send(lambda chain: chain.look_back())
 
     def _plan(self) -> list[TopUp]:
         """Choose the lanes to top up now; those that a payment waits for come first."""

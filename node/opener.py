@@ -13,9 +13,10 @@ import trio
 
 from ..channels.errors import ChainError, LocalError
 from .allowances import Allowances
+from .answers import Problem
 from .chain import Mined, OpenRow
 from .config import HubConfig
-from .engine import Engine, Problem
+from .engine import Engine
 from .liquidity import Liquidity, OnChain, OutOfFunds
 from .shortage import OUT_OF_FUNDS
 

@@ -37,8 +37,6 @@ STRANGERS_LOGGED = 1
 """Ends of strangers' connections that are logged, in a second: the disk is not theirs to fill."""
 STRANGERS_LOGGED_BURST = 100
 
-log = logging.getLogger("farthing.hub.server")
-
 
 class CannotListen(LocalError):
     """The address or port cannot be listened on."""
@@ -51,7 +49,7 @@ async def open_listener(host: str, port: int, tls: ServerTls | None = None) -> t
     if tls is None and not ipaddress.ip_address(host).is_loopback:
         raise CannotListen(
             f"{host} can be reached from other machines and there is no TLS",
-            remedy="listen on 127.0.0.1, or give the hub a certificate",
+            remedy="listen on 127.0.0.1, or give it a certificate",
         )
     try:
         (listener,) = await trio.open_tcp_listeners(port, host=host)
@@ -69,9 +67,13 @@ async def open_listener(host: str, port: int, tls: ServerTls | None = None) -> t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """How a server lets peers in: its limits, its TLS if it has any, its memory for all of them."""
+    """How a server lets peers in: its limits, its TLS if it has any, its memory for all of them.
+
+    `log` is where it says why connections ended, under the name of whom it serves for.
+    """
 
     limits: DoorLimits
+    log: logging.Logger
     tls: ServerTls | None = None
     queued_bytes_max: int = BYTES_MAX
 
@@ -103,6 +105,7 @@ class Server:
         self._domain = domain
         self._signer = signer
         self._tls = entrance.tls
+        self._log = entrance.log
         self.memory = Memory(entrance.queued_bytes_max)
         self._lines = TokenBucket(STRANGERS_LOGGED, STRANGERS_LOGGED_BURST, trio.current_time())
         self.door = Door(entrance.limits, host.is_member, host.is_connected)
@@ -152,9 +155,9 @@ class Server:
 
     def _log_end(self, visit: Visit, error: FarthingError) -> None:
         if visit.signer is not None:
-            log.info("connection with %s ended: %s", address_to_hex(visit.signer), error)
+            self._log.info("connection with %s ended: %s", address_to_hex(visit.signer), error)
         elif self._lines.take(trio.current_time()):
-            log.info("connection with a stranger ended: %s", error)
+            self._log.info("connection with a stranger ended: %s", error)
 
     async def _turn_away(self, stream: trio.SocketStream, error: PeerError) -> None:
         """Say why, unless the peer would take it for TLS, and close."""

@@ -1,7 +1,8 @@
-"""The listening side of TLS 1.3: the hub's certificate and key, and each accepted connection."""
+"""The listening side of TLS 1.3: certificate and key, and each accepted connection."""
 
 from __future__ import annotations
 
+import logging
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,17 @@ def load_tls(certificate_file: Path, key_file: Path) -> ServerTls:
     return ServerTls(context=context, certificate=certificate)
 
 
+def load_configured(
+    certificate_file: Path | None, key_file: Path | None, log: logging.Logger
+) -> ServerTls | None:
+    """Read what a configuration names, None where that is nothing, and log what wallets see."""
+    if certificate_file is None or key_file is None:
+        return None
+    tls = load_tls(certificate_file, key_file)
+    log.info("wallets see the certificate %s", tls.fingerprint)
+    return tls
+
+
 async def accept(stream: trio.SocketStream, tls: ServerTls | None) -> tuple[trio.abc.Stream, bytes]:
     """Begin TLS on an accepted connection where we have it; the caller sets the time limit.
 
@@ -90,7 +102,8 @@ async def accept(stream: trio.SocketStream, tls: ServerTls | None) -> tuple[trio
     if first and not speaks_tls:
         raise SpeaksOtherwise(
             "this side speaks nothing but TLS",
-            remedy="give the wallet the hub's certificate: `farthing wallet trust`",
+            remedy="give the wallet this certificate: a hub's with `farthing wallet trust`,"
+            " a tower's with `farthing wallet tower add`",
         )
     secured = trio.SSLStream(stream, tls.context, server_side=True, https_compatible=True)
     try:

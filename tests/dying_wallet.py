@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from farthing.channels.client.chain import ChainReader
 from farthing.channels.client.continuity import Continuity
 from farthing.channels.client.driver import Driver
 from farthing.channels.client.ports import SignerTransactions
@@ -79,6 +80,10 @@ MOMENTS: dict[str, Callable[[], None]] = {
         Driver, "_make_durable", holds(SubmitWithdrawal)
     ),
     "before it is submitted": lambda: at(Driver, "_carry_out", is_submission),
+    "after its transaction is written down": lambda: at(ChainReader, "send_raw", lambda _: True),
+    "before it is known to be mined": lambda: at(
+        ChainReader, "wait_outcome", lambda *_, **__: True
+    ),
     "after it is submitted": after_submitting,
     "before its end is durable": lambda: at(Driver, "_make_durable", holds(TellWithdrawal)),
     "before its end is told": lambda: at(Driver, "_carry_out", is_end),

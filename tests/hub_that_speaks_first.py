@@ -6,7 +6,8 @@ something that was said and is not on the disk.
 
 import trio
 
-from farthing.channels.client.driver import Driver, _Batch
+from farthing.channels.client.batch import Batch
+from farthing.channels.client.driver import Driver
 from farthing.cli.main import main
 
 LATE_SECONDS = 0.2
@@ -17,7 +18,7 @@ async def commit(self: Driver) -> None:
     async with self._one_commit:
         if self._failed is not None or self._batch.empty:
             return
-        batch, self._batch = self._batch, _Batch()
+        batch, self._batch = self._batch, Batch()
         for callback in batch.callbacks:
             callback()
         for channel, effect, wire in batch.effects:

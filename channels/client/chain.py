@@ -15,7 +15,7 @@ from ..state import ChainStatus, ChainView
 from ..units import DEPOSIT_MAX, TRANSFERRED_MAX
 from . import abi
 from .abi import Method, bool_of, uint_of, word_of, words
-from .logs import OPENED_TOPIC, ChainLog, OpenedLog, decode_logs
+from .logs import CLOSED_TOPIC, OPENED_TOPIC, ChainLog, ClosedLog, OpenedLog, decode_logs
 from .rpc import (
     RpcAnswerTooLarge,
     RpcClient,
@@ -260,6 +260,21 @@ class ChainReader:
         if any(getattr(log, "channel", None) not in wanted for log in batch.logs):
             raise RpcUnusable("logs of channels were given that nobody asked for")
         return batch
+
+    async def closed_totals(
+        self, channel: ChannelId, first_block: int, last_block: int
+    ) -> tuple[int, int] | None:
+        """The totals by which the channel was paid out; None if these blocks did not close it."""
+        block = first_block
+        while block <= last_block:
+            topics = [to_hex(CLOSED_TOPIC), to_hex(channel)]
+            batch = await self._logs(block, last_block, topics)
+            for log in batch.logs:
+                if not isinstance(log, ClosedLog) or log.channel != channel:
+                    raise RpcUnusable("a channel's end was asked for and another event given")
+                return log.transferred_a_ucent, log.transferred_b_ucent
+            block = batch.through_block + 1
+        return None
 
     async def is_active(self, account: Address, block: int) -> bool:
         """Whether the account was an active member at that block."""

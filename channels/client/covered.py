@@ -19,6 +19,7 @@ from .evidence import newest
 from .folder import TowerPlace
 from .ledger import Ledger, Statement
 from .results import chain_status
+from .tls import fingerprint
 
 _PREFIX: Final = "tower:"
 """Of the ledger's settings: `tower:<signer>:<channel>` holds what that tower acknowledged."""
@@ -87,12 +88,14 @@ def tower_row(
     connected: bool = False,
     trouble: FarthingError | None = None,
 ) -> dict[str, Any]:
-    """A tower as plain values: connected, last acknowledged, and what it does not cover."""
+    """A tower as plain values: how it is known, last acknowledged, and what it does not cover."""
     held = list(channels)
     covered = [c for c in held if chain_status(c) is not ChainStatus.CLOSED and c.id in kept]
     return {
         "tower": str(place.address),
         "signer": address_to_hex(place.signer),
+        "certificates": [] if place.trust is None else [fingerprint(p) for p in place.trust.pins],
+        "ca": None if place.trust is None else place.trust.ca or None,
         "connected": connected,
         "acknowledged_at": max((one.at for one in kept.values()), default=None),
         "acknowledged_ucent": sum(kept[c.id].transferred_ucent for c in covered),

@@ -29,11 +29,11 @@ from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher, replay
 from . import keystore
 from .bundle import read_bundle
 from .continuity import read_marker
-from .folder import Folder, Settings
+from .folder import Folder, HubAddress, Settings
 from .ledger import RECEIVED, SCHEMA_VERSION, SENT
 from .peek import Peek, peek
 from .ports import ChainPort
-from .tls import dial, fingerprint
+from .tls import Trust, dial, fingerprint
 
 SPACE_BYTES_MIN: Final = 64 << 20
 """Less is a warning: a wallet writes 8 KB a commit into its log before it is taken in."""
@@ -343,24 +343,38 @@ async def check_port(what: str, host: str, port: int) -> Check:
 
 async def check_hub(settings: Settings) -> list[Check]:
     """Whether the hub answers, and shows the certificate that the settings trust."""
-    hub = settings.hub
+    return await _check_server("hub", "", settings.hub, settings.trust)
+
+
+async def check_towers(settings: Settings) -> list[Check]:
+    """The same of each watchtower on the wallet's list."""
+    rows: list[Check] = []
+    for place in settings.towers:
+        rows += await _check_server("tower", f" {place.address}", place.address, place.trust)
+    return rows
+
+
+async def _check_server(of: str, name: str, at: HubAddress, trust: Trust | None) -> list[Check]:
+    """Two rows, `of` and its certificate; `name` tells one of several from the others."""
+    what = of + name
+    certificate = f"certificate of {what}" if name else "certificate"
     try:
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            dialled = await dial(hub.host, hub.port, settings.trust)
+            dialled = await dial(at.host, at.port, trust, of=of)
     except (OSError, trio.TooSlowError) as error:
         cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX:g} s"
-        found = f"nothing answers at {hub} ({cause})"
-        unknown = not_checked("certificate", "the hub does not answer")
-        return [warning("hub", found, "check that the hub runs"), unknown]
+        found = f"nothing answers at {at} ({cause})"
+        unknown = not_checked(certificate, f"the {of} does not answer")
+        return [warning(what, found, f"check that the {of} runs"), unknown]
     except FarthingError as error:
-        refused = problem("certificate", error.text, error.what_to_do)
-        return [ok("hub", f"answers at {hub}"), refused]
+        refused = problem(certificate, error.text, error.what_to_do)
+        return [ok(what, f"answers at {at}"), refused]
     await trio.aclose_forcefully(dialled.stream)
-    if settings.trust is None:
-        shown = not_checked("certificate", "the hub is on this machine: the wire has none")
+    if trust is None:
+        shown = not_checked(certificate, f"the {of} is on this machine: the wire has none")
     else:
-        shown = ok("certificate", f"{fingerprint(dialled.certificate)}, which is trusted")
-    return [ok("hub", f"answers at {hub}"), shown]
+        shown = ok(certificate, f"{fingerprint(dialled.certificate)}, which is trusted")
+    return [ok(what, f"answers at {at}"), shown]
 
 
 # -- what is at risk ------------------------------------------------------------------------------
@@ -414,6 +428,7 @@ async def examine(
     windows = [c.terms.challenge_seconds for c in channels]
     rows += await check_chain(chain, windows)
     rows += await check_hub(settings)
+    rows += await check_towers(settings)
     return [*rows, *at_risk(channels, unacknowledged)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -59,6 +59,7 @@ from ..state import Channel, CloseTerms, Moment, WithdrawalTerms
 from ..transition import step
 from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
 from .application import Application, Countersigning
+from .batch import Batch
 from .continuity import Continuity
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
 from .resending import Resending
@@ -84,24 +85,6 @@ class StrangerOnWire(LocalError):
 
     code = "stranger-on-wire"
     remedy = "link a channel only to a connection of its own peer"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Batch:
-    channels: dict[ChannelId, Channel] = field(default_factory=dict)
-    payments: list[tuple[ChannelId, int, StoredPayment]] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
-    effects: list[tuple[Channel, Effect, Wire | None]] = field(default_factory=list)
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
-    offers: int = 0
-    """Signatures on closes and withdrawals; each changes its channel too."""
-    done: trio.Event = field(default_factory=trio.Event)
-
-    @property
-    def empty(self) -> bool:
-        return not (
-            self.channels or self.payments or self.statements or self.effects or self.callbacks
-        )
 
 
 class Driver:
@@ -131,8 +114,8 @@ class Driver:
         self._application = application
         self._wires: dict[ChannelId, Wire] = {}
         self._resending = Resending(ledger, self._send_slice)
-        self._batch = _Batch()
-        self._committing: _Batch | None = None
+        self._batch = Batch()
+        self._committing: Batch | None = None
         self._one_commit = trio.Lock()
         self._failed: BaseException | None = None
         self._wake = trio.Event()
@@ -290,9 +273,9 @@ class Driver:
             case VerifyWithdrawal(terms=terms, signature=signature):
                 self._verify_withdrawal(state, terms, signature, newest)
             case RecordSent(payments=payments, totals=totals):
-                self._record(state.id, SENT, payments, totals)
+                self._batch.record(state.id, SENT, payments, totals)
             case RecordReceived(payments=payments, totals=totals):
-                self._record(state.id, RECEIVED, payments, totals)
+                self._batch.record(state.id, RECEIVED, payments, totals)
             case _:
                 self._later(state, effect)
 
@@ -381,18 +364,6 @@ class Driver:
             expires=terms.expires,
         )
 
-    def _record(
-        self,
-        channel_id: ChannelId,
-        direction: int,
-        payments: tuple[Payment, ...],
-        totals: tuple[LaneTotal, ...],
-    ) -> None:
-        self._batch.payments.extend(
-            (channel_id, direction, StoredPayment(payment=payment, total=total))
-            for payment, total in zip(payments, totals, strict=True)
-        )
-
     # -- commit, then speak -----------------------------------------------------------------
 
     async def run(self) -> None:
@@ -410,7 +381,7 @@ class Driver:
         async with self._one_commit:
             if self._failed is not None or self._batch.empty:
                 return
-            batch, self._batch = self._batch, _Batch()
+            batch, self._batch = self._batch, Batch()
             self._committing = batch
             try:
                 with trio.CancelScope(shield=True):  # a commit in a thread cannot be taken back
@@ -427,7 +398,7 @@ class Driver:
             for channel, effect, wire in batch.effects:
                 self._carry_out(channel, effect, wire)
 
-    def _make_durable(self, batch: _Batch) -> None:
+    def _make_durable(self, batch: Batch) -> None:
         """Write a batch; where it holds signed offers, count them in the database and beside it."""
         statements = batch.statements
         if batch.offers:

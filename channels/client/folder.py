@@ -72,10 +72,16 @@ class MalformedSettings(LocalError):
 
 
 class NotLoopback(LocalError):
-    """A hub on another machine and nothing to know it by: the connection would not be private."""
+    """A hub or tower on another machine and nothing to know it by: anybody could listen in."""
 
     code = "not-loopback"
     remedy = "name its certificate (--hub-certificate sha256:…) or a CA (--hub-ca system) for TLS"
+
+
+TOWER_NEEDS_TLS: Final = (
+    "name its certificate (--certificate sha256:…) or a CA (--ca system) for TLS"
+)
+"""What to do about a tower on another machine."""
 
 
 class WalletInUse(LocalError):
@@ -138,17 +144,31 @@ def _is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerPlace:
-    """A watchtower that this wallet hands its vouchers to: where it listens, and its signer."""
+    """A watchtower that this wallet hands its vouchers to: where it listens, and its signer.
+
+    Without `trust` the connection is plain, which is for loopback addresses only (`NotLoopback`).
+    """
 
     address: HubAddress
     signer: Address
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
-        if not self.address.is_loopback:
-            raise NotLoopback(
-                f"the tower's host {self.address.host} is not a loopback address",
-                remedy="use a watchtower on this machine (127.0.0.1) until watchtowers have TLS",
-            )
+        check_private(self.address, self.trust, of="tower")
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, which `tower_from_record` reads; older software reads a plain one."""
+        record = {"address": str(self.address), "signer": address_to_hex(self.signer)}
+        return record | _trust_record(self.trust)
+
+
+def tower_from_record(record: dict[str, Any]) -> TowerPlace:
+    """Read a tower; raises `MalformedSettings`, `NotLoopback`, `MalformedTrust`."""
+    return TowerPlace(
+        address=parse_hub_address(_text(record, "address"), of="tower"),
+        signer=address_from_hex(_text(record, "signer")),
+        trust=_trust(record),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +212,13 @@ class Policy:
                 raise MalformedSettings(f"policy.{key}", f"is {value!r}", remedy=remedy)
 
 
-def check_private(hub: HubAddress, trust: Trust | None) -> None:
-    """Refuse to speak plainly with another machine; raises `NotLoopback`."""
+def check_private(hub: HubAddress, trust: Trust | None, *, of: str = "hub") -> None:
+    """Refuse to speak plainly with another machine's hub or tower; raises `NotLoopback`."""
     if trust is None and not hub.is_loopback:
-        raise NotLoopback(f"the hub's host {hub.host[:80]} is not a loopback address")
+        raise NotLoopback(
+            f"the {of}'s host {hub.host[:80]} is not a loopback address",
+            remedy=NotLoopback.remedy if of == "hub" else TOWER_NEEDS_TLS,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +254,7 @@ class Settings:
             "version": SETTINGS_VERSION,
             "hub": str(self.hub),
             "hub_signer": address_to_hex(self.hub_signer),
-            **_trust_record(self.trust),
+            **_trust_record(self.trust, "hub_"),
             "rpc": self.rpc_url,
             "account": address_to_hex(self.account),
             "policy": asdict(self.policy),
@@ -240,9 +263,7 @@ class Settings:
         if self.marker_dir:
             record["marker_dir"] = self.marker_dir
         if self.towers:  # without one, older software reads the file too
-            record["towers"] = [
-                {"address": str(t.address), "signer": address_to_hex(t.signer)} for t in self.towers
-            ]
+            record["towers"] = [tower.record() for tower in self.towers]
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -270,27 +291,27 @@ class Settings:
             policy=_policy(record.get("policy", {})),
             marker_dir=_marker_dir(record.get("marker_dir", "")),
             towers=_towers(record.get("towers", [])),
-            trust=_trust(record),
+            trust=_trust(record, "hub_"),
         )
 
 
-def _trust_record(trust: Trust | None) -> dict[str, Any]:
+def _trust_record(trust: Trust | None, whose: str = "") -> dict[str, Any]:
     if trust is None:
         return {}
     if trust.ca:
-        return {"hub_ca": trust.ca}
-    return {"hub_certificates": [fingerprint(pin) for pin in trust.pins]}
+        return {f"{whose}ca": trust.ca}
+    return {f"{whose}certificates": [fingerprint(pin) for pin in trust.pins]}
 
 
-def _trust(record: dict[str, Any]) -> Trust | None:
-    if not record.keys() & {"hub_certificates", "hub_ca"}:
+def _trust(record: dict[str, Any], whose: str = "") -> Trust | None:
+    pins_key, ca_key = f"{whose}certificates", f"{whose}ca"
+    if not record.keys() & {pins_key, ca_key}:
         return None
-    pins = record.get("hub_certificates", [])
-    ca = record.get("hub_ca", "")
+    pins, ca = record.get(pins_key, []), record.get(ca_key, "")
     if not isinstance(ca, str) or not isinstance(pins, list):
-        raise MalformedSettings("hub_certificates", "is no list of hashes", remedy="write one")
+        raise MalformedSettings(pins_key, "is no list of hashes", remedy="write one")
     if not all(isinstance(pin, str) for pin in pins):
-        raise MalformedSettings("hub_certificates", "holds no hashes", remedy="write sha256:…")
+        raise MalformedSettings(pins_key, "holds no hashes", remedy="write sha256:…")
     return Trust(pins=tuple(parse_fingerprint(pin) for pin in pins), ca=ca)
 
 
@@ -309,21 +330,15 @@ def _marker_dir(value: object) -> str:
 
 
 def _towers(rows: object) -> tuple[TowerPlace, ...]:
-    keys = {"address", "signer"}
+    least, most = {"address", "signer"}, {"address", "signer", "certificates", "ca"}
     if (
         not isinstance(rows, list)
         or len(rows) > TOWERS_MAX
-        or not all(isinstance(row, dict) and row.keys() == keys for row in rows)
+        or not all(isinstance(row, dict) and least <= row.keys() <= most for row in rows)
     ):
         remedy = "use `farthing wallet tower add` and `remove`"
         raise MalformedSettings("towers", f"is no list of up to {TOWERS_MAX}", remedy=remedy)
-    return tuple(
-        TowerPlace(
-            address=parse_hub_address(_text(row, "address"), of="tower"),
-            signer=address_from_hex(_text(row, "signer")),
-        )
-        for row in rows
-    )
+    return tuple(tower_from_record(row) for row in rows)
 
 
 def _policy(record: object) -> Policy:

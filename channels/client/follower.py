@@ -19,6 +19,7 @@ from ..events import Elapsed, ObservedChannel
 from ..ids import Address, ChannelId
 from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment
 from .chain import Head
+from .closings import Closings, Look
 from .driver import Driver
 from .ledger import Ledger, Statement
 from .ports import ChainPort
@@ -84,15 +85,18 @@ class Follower:
         *,
         known: Head | None = None,
         ahead_seconds_max: int | None = None,
+        closings: Closings | None = None,
     ) -> None:
         """Nothing is read yet; see `run`.
 
-        `known` is the head that an earlier process wrote down. `ahead_seconds_max` is how far the
-        chain's time may be ahead of this clock; None on a development chain, whose clock is moved.
+        `known` is the head that an earlier process wrote down, `closings` what it found.
+        `ahead_seconds_max` is how far the chain's time may be ahead of this clock; None on a
+        development chain, whose clock is moved.
         """
         self.chain = chain
         self._known = known
         self._kept_at = float("-inf")
+        self._closings = closings or Closings()
         self._ahead_seconds_max = ahead_seconds_max
         self.funds: Funds | None = None
         self.trouble: ChainError | None = None
@@ -162,11 +166,16 @@ class Follower:
         self._check_head(head, asked)
         views: dict[ChannelId, ChainView] = {}
         replaced = False
+        look: Look | None = None
         if head.block_hash != self._head.block_hash:
             replaced = await self._was_replaced(head)
-            views = await self._read(driver.channels.values(), head, replaced=replaced)
+            channels = list(driver.channels.values())
+            views, look = await self._read(channels, head, replaced=replaced)
         self._head, self._head_seen, self._known = head, asked, head
         self._recovered()
+        found = () if look is None else self._closings.take_in(look)
+        if found:
+            driver.store(found)
         if replaced:
             text = "confirmed blocks were replaced by others: every channel was read again"
             self._notices.tell("blocks-replaced", text, block=head.block)
@@ -201,14 +210,15 @@ class Follower:
         return await self.chain.block_hash(known.block) != known.block_hash
 
     async def _read(
-        self, channels: Iterable[Channel], head: Head, *, replaced: bool
-    ) -> dict[ChannelId, ChainView]:
+        self, channels: list[Channel], head: Head, *, replaced: bool
+    ) -> tuple[dict[ChannelId, ChainView], Look]:
         """Every channel that has not ended; after blocks were replaced, those that had, too."""
         views: dict[ChannelId, ChainView] = {}
-        for channel in list(channels):
+        for channel in channels:
             ended = channel.chain is not None and channel.chain.status is ChainStatus.CLOSED
             if replaced or not ended:
                 views[channel.id] = await self.chain.channel_state(channel.id, head)
+        look = await self._closings.look(self.chain, channels, views, head.block, replaced=replaced)
         funds = Funds(
             block=head.block,
             token_ucent=await self.chain.balance_of(self._account, head.block),
@@ -218,7 +228,7 @@ class Follower:
         if await self.chain.block_hash(head.block) != head.block_hash:
             raise ChainChanging(f"block {head.block} was replaced while it was read")
         self.funds = funds
-        return views
+        return views, look
 
     def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
         """Feed what was read, unless it only repeats what is known: a commit costs flash life."""

@@ -14,6 +14,7 @@ from typing import Any
 from ..ids import ChannelId, to_hex
 from ..receipt import ReceiptType
 from ..state import ChainStatus, Channel
+from .closings import Totals, kept_totals
 from .driver import UnknownChannel
 from .ledger import RECEIVED, SENT, Ledger, StoredPayment
 from .payments import read_incoming
@@ -39,7 +40,8 @@ class PaymentState(Enum):
 
     PENDING: signed and spent, the hub has not said that it holds it. ACKNOWLEDGED: the payee holds
     the voucher, durably. SETTLED: the chain's total of the lane covers it. MISSED: the channel
-    closed on the chain by totals that do not cover it, so it never will be settled.
+    closed on the chain by totals that do not cover it, so it never will be settled. While only the
+    close was read and not its totals, what was not settled before stays as it was.
     """
 
     PENDING = "pending"
@@ -120,8 +122,9 @@ def read_history(
     is its payer's view of the chain: payments of two lanes within seconds of each other may stand
     in either order. Raises `UnknownChannel`, `LedgerUnusable`.
     """
+    totals = kept_totals(ledger)
     lanes = [
-        _lane(ledger, state, way, last)
+        _lane(ledger, state, way, last, totals.get(state.id))
         for state in _channels(ledger, channel)
         for way in _directions(direction)
     ]
@@ -183,19 +186,37 @@ def _payments_of(channel: Channel, direction: Direction) -> int:
     return lane.total.nonce
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Covers:
+    """What the chain has of a lane, as the wallet last read it; `is_final` once it never changes.
+
+    A close by agreement leaves the settled totals as they were and pays out by the agreed ones,
+    above or below them: those of the `Closed` event, never those that were only signed.
+    """
+
+    transferred_ucent: int
+    is_final: bool
+
+    @classmethod
+    def of(cls, channel: Channel, direction: Direction, closed: Totals | None) -> _Covers:
+        side = channel.side if direction is Direction.SENT else channel.side.other
+        if closed is not None and chain_status(channel) is ChainStatus.CLOSED:
+            return cls(transferred_ucent=closed[side], is_final=True)
+        settled_ucent = 0 if channel.chain is None else channel.chain.settled_ucent[side]
+        return cls(transferred_ucent=settled_ucent, is_final=False)
+
+
 def _lane(
-    ledger: Ledger, channel: Channel, direction: Direction, last: int | None
+    ledger: Ledger, channel: Channel, direction: Direction, last: int | None, closed: Totals | None
 ) -> Iterator[Entry]:
     """One lane, or its newest payments: more than `last` of them are never shown."""
     first_nonce = 1 if last is None else max(1, _payments_of(channel, direction) - last + 1)
-    settled_ucent = _settled_ucent(channel, direction)
+    covers = _Covers.of(channel, direction, closed)
     for stored in ledger.payments(channel.id, _LANES[direction], first_nonce=first_nonce):
-        yield _entry(channel, direction, stored, settled_ucent)
+        yield _entry(channel, direction, stored, covers)
 
 
-def _entry(
-    channel: Channel, direction: Direction, stored: StoredPayment, settled_ucent: int
-) -> Entry:
+def _entry(channel: Channel, direction: Direction, stored: StoredPayment, covers: _Covers) -> Entry:
     nonce, receipt = stored.total.nonce, stored.payment.receipt
     read = read_incoming(channel.id, nonce, stored.payment)
     return Entry(
@@ -204,7 +225,7 @@ def _entry(
         nonce=nonce,
         amount_ucent=stored.payment.amount_ucent,
         transferred_ucent=stored.total.transferred_ucent,
-        state=_state(channel, direction, stored, settled_ucent),
+        state=_state(channel, direction, stored, covers),
         type=receipt.type,
         fields=read.fields,
         problem=read.problem,
@@ -213,26 +234,12 @@ def _entry(
 
 
 def _state(
-    channel: Channel, direction: Direction, stored: StoredPayment, settled_ucent: int
+    channel: Channel, direction: Direction, stored: StoredPayment, covers: _Covers
 ) -> PaymentState:
-    if stored.total.transferred_ucent <= settled_ucent:
+    if stored.total.transferred_ucent <= covers.transferred_ucent:
         return PaymentState.SETTLED
-    if chain_status(channel) is ChainStatus.CLOSED:
+    if covers.is_final:
         return PaymentState.MISSED
     if direction is Direction.SENT and stored.total.nonce > channel.sent.acknowledged_nonce:
         return PaymentState.PENDING
     return PaymentState.ACKNOWLEDGED  # what we received was acknowledged when it was stored
-
-
-def _settled_ucent(channel: Channel, direction: Direction) -> int:
-    """What the chain has of a lane, as the wallet last read it.
-
-    A close by agreement leaves the settled totals as they were and pays out by the agreed ones. It
-    is kept with a channel only if the channel was not seen open after the agreement's expiry.
-    """
-    side = channel.side if direction is Direction.SENT else channel.side.other
-    settled_ucent = 0 if channel.chain is None else channel.chain.settled_ucent[side]
-    if chain_status(channel) is ChainStatus.CLOSED and channel.close is not None:
-        terms = channel.close.terms
-        return (terms.transferred_a_ucent, terms.transferred_b_ucent)[side]
-    return settled_ucent

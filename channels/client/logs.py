@@ -278,6 +278,7 @@ EVENTS: Final = (
 
 _BY_TOPIC: Final = {shape.topic: shape for shape in EVENTS}
 OPENED_TOPIC: Final = EVENTS[0].topic
+CLOSED_TOPIC: Final = next(shape.topic for shape in EVENTS if shape.record is ClosedLog)
 
 
 def decode_logs(deployment: Deployment, value: object, *, maximum: int) -> tuple[ChainLog, ...]:

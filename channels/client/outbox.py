@@ -17,6 +17,7 @@ from typing import Any, Final
 from .. import bounded_json
 from ..bounded_json import NotJson
 from ..errors import LocalError
+from ..hashing import keccak256
 from ..ids import Address, to_hex
 
 KEEP_BLOCKS: Final = 12
@@ -67,11 +68,14 @@ class Sent:
     def from_json(cls, content: bytes) -> Sent:
         """Read what `to_json` wrote; raises `ValueError`, `LookupError`, `TypeError`."""
         record: Any = bounded_json.parse(content)
+        raw, transaction_hash = _octets(record["raw"]), _octets(record["hash"])
+        if keccak256(raw) != transaction_hash:
+            raise ValueError("the hash is that of another transaction")
         return cls(
             what=str(record["what"]),
             nonce=int(record["nonce"]),
-            transaction_hash=_octets(record["hash"]),
-            raw=_octets(record["raw"]),
+            transaction_hash=transaction_hash,
+            raw=raw,
             to=Address(_octets(record["to"])),
             data=_octets(record["data"]),
             gas_limit=int(record["gas_limit"]),

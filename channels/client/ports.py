@@ -28,6 +28,11 @@ class ChainPort(Protocol):
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         """What the contract says of a channel at that block; amounts in µ¢."""
 
+    async def closed_totals(
+        self, channel: ChannelId, first_block: int, last_block: int
+    ) -> tuple[int, int] | None:
+        """The totals, in µ¢, by which one of these blocks closed the channel; None if none did."""
+
     async def balance_of(self, account: Address, block: int) -> int:
         """µ¢ of tokens that the account holds outside channels."""
 

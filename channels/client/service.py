@@ -19,7 +19,7 @@ from ..ids import (
 from ..messages import REQUEST_BYTES, SUBMISSION_BYTES
 from ..senml import PackFormat
 from .control import MalformedRequest, Method, RemoteUncertainty
-from .folder import TowerPlace, parse_hub_address
+from .folder import tower_from_record
 from .payment_ids import PAYMENT_ID_BYTES
 from .payments import PaymentAsk
 from .results import SentNoAnswer, SentPayment, TookTooLong, channel_record
@@ -161,9 +161,7 @@ class Service:
         return self._wallet.towers.rows()
 
     async def _add_tower(self, params: Params) -> dict[str, Any]:
-        address = parse_hub_address(_text(params, "address"), of="tower")
-        signer = address_from_hex(_text(params, "signer"))
-        return await self._wallet.towers.add(TowerPlace(address=address, signer=signer))
+        return await self._wallet.towers.add(tower_from_record(dict(params)))
 
     async def _remove_tower(self, params: Params) -> dict[str, Any]:
         signer = address_from_hex(_text(params, "signer"))

@@ -37,7 +37,7 @@ class MalformedTrust(LocalError):
     """A pin, certificate or CA that cannot be used."""
 
     code = "malformed-hub-certificate"
-    remedy = "write sha256: and 64 hex digits as the hub shows them, or name its PEM file"
+    remedy = "write sha256: and 64 hex digits as the server shows them, or name its PEM file"
 
 
 class TlsRefused(PeerError):
@@ -56,6 +56,13 @@ class CertificateRefused(PeerError):
     )
 
 
+TOWER_REMEDY: Final = (
+    "ask the watchtower's operator for its certificate's hash; if it was renewed, remove the tower"
+    " and add it with the new one (`farthing wallet tower`), if not, somebody is in between"
+)
+"""What to do where the refused certificate is a watchtower's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """How a server is known: by up to two pinned certificates, or by a CA and its host name.
@@ -69,7 +76,7 @@ class Trust:
 
     def __post_init__(self) -> None:
         if bool(self.pins) == bool(self.ca):
-            raise MalformedTrust("a hub is known either by its certificate or by a CA")
+            raise MalformedTrust("a server is known either by its certificate or by a CA")
         if len(self.pins) > PINS_MAX or any(len(pin) != WORD_BYTES for pin in self.pins):
             raise MalformedTrust(f"{len(self.pins)} pins, or pins of another length, were given")
 
@@ -142,33 +149,33 @@ class Dialled:
     certificate: bytes
 
 
-async def dial(host: str, port: int, trust: Trust | None) -> Dialled:
+async def dial(host: str, port: int, trust: Trust | None, *, of: str = "hub") -> Dialled:
     """Connect, with TLS where there is trust in a certificate; the caller sets the time limit.
 
+    `of` is whose server it is in the errors' words: "hub" or "tower".
     Raises `OSError`, `TlsRefused`, `CertificateRefused` and `MalformedTrust`, with nothing open.
     """
     plain = await trio.open_tcp_stream(host, port)
     if trust is None:
         return Dialled(stream=plain, certificate=ZERO_WORD)
     try:
-        return await _secure(plain, host, trust)
+        return await _secure(plain, host, trust, of)
     except BaseException:
         await trio.aclose_forcefully(plain)
         raise
 
 
-async def _secure(plain: trio.SocketStream, host: str, trust: Trust) -> Dialled:
+async def _secure(plain: trio.SocketStream, host: str, trust: Trust, of: str) -> Dialled:
     stream = trio.SSLStream(plain, trust.context(), server_hostname=host, https_compatible=True)
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
-        raise refusal_of(error, "the hub") from None
+        raise refusal_of(error, f"the {of}") from None
     seen = certificate_hash(stream.getpeercert(binary_form=True))
     if trust.pins and seen not in trust.pins:
         pins = " or ".join(map(fingerprint, trust.pins))
-        raise CertificateRefused(
-            f"the hub's certificate is {fingerprint(seen)}, not the pinned {pins}"
-        )
+        text = f"the {of}'s certificate is {fingerprint(seen)}, not the pinned {pins}"
+        raise CertificateRefused(text, remedy=_remedy(f"the {of}"))
     return Dialled(stream=stream, certificate=seen)
 
 
@@ -176,7 +183,8 @@ def refusal_of(error: trio.BrokenResourceError, peer: str) -> PeerError:
     """Say in words why a TLS handshake failed."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return CertificateRefused(f"{peer}'s certificate is refused: {cause.verify_message}")
+        text = f"{peer}'s certificate is refused: {cause.verify_message}"
+        return CertificateRefused(text, remedy=_remedy(peer))
     reason = cause.reason if isinstance(cause, ssl.SSLError) else None
     if reason in _NO_TLS:
         return TlsRefused(
@@ -193,6 +201,10 @@ def refusal_of(error: trio.BrokenResourceError, peer: str) -> PeerError:
     return TlsRefused(
         f"the TLS handshake with {peer} broke off{what}", remedy="check address and certificate"
     )
+
+
+def _remedy(peer: str) -> str:
+    return TOWER_REMEDY if peer == "the tower" else CertificateRefused.remedy
 
 
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})

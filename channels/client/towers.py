@@ -40,6 +40,7 @@ from .folder import TOWERS_MAX, Folder, Settings, TowerPlace, write_settings
 from .ledger import Ledger, LedgerUnusable
 from .pulse import Notices, Pulse
 from .session import first_of, run_session
+from .tls import dial
 from .wire import Wire
 
 DEPOSIT_SECONDS: Final = 30.0
@@ -88,7 +89,7 @@ class TowerKnown(LocalError):
     """A tower with that signer is on the list already."""
 
     code = "tower-known"
-    remedy = "remove it first if it has moved: `farthing wallet tower remove`"
+    remedy = "if it has moved or has another certificate, first: `farthing wallet tower remove`"
 
 
 class TowerUnknown(LocalError):
@@ -285,7 +286,7 @@ class Link:
                 delay_seconds = min(2 * delay_seconds, BACKOFF_SECONDS_MAX)
 
     async def _once(self) -> None:
-        wire = Wire(await self._dial())
+        wire = await self._dial()
         try:
             await wire.dial(self._domain, self._signer, self.place.signer)
             self.connected, self.trouble = True, None
@@ -309,14 +310,15 @@ class Link:
         except* FarthingError as group:
             raise first_of(group) from None
 
-    async def _dial(self) -> trio.SocketStream:
+    async def _dial(self) -> Wire:
         place = self.place.address
         try:
             with trio.fail_after(CONNECT_SECONDS_MAX):
-                return await trio.open_tcp_stream(place.host, place.port)
+                dialled = await dial(place.host, place.port, self.place.trust, of="tower")
         except (OSError, trio.TooSlowError) as error:
             cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX} s"
             raise TowerUnreachable(f"the tower at {place} cannot be reached ({cause})") from None
+        return Wire(dialled.stream, certificate=dialled.certificate)
 
     def _lost(self, error: FarthingError) -> None:
         if self.trouble is None or self.trouble.code != error.code:

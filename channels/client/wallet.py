@@ -14,9 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -24,12 +23,13 @@ from ..events import AskedClose
 from ..ids import Address, ChannelId, address_to_hex, to_hex
 from ..senml import PackFormat, Record
 from ..signing import Signer
-from ..state import OFFER_SECONDS_MAX, ChainStatus, Channel
-from . import keystore
+from ..state import ChainStatus, Channel
+from . import keystore, waiting
 from .balance import Balance, balance_of, unacknowledged_ucent
-from .chain import ChainReader
+from .closings import Closings, kept_totals
 from .connection import Connection
 from .driver import Driver, UnknownChannel
+from .endpoint import open_endpoint
 from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder
@@ -38,12 +38,11 @@ from .guard import Guard
 from .hearing import Hearing
 from .hub_silence import HubSilence
 from .ledger import Ledger
-from .outbox import KEEP_BLOCKS, Outbox
 from .paying import Paying
 from .payment_ids import PaymentIds
 from .payments import PaymentAsk, Requests
 from .plain_errors import plain_errors
-from .ports import ChainPort, SignerTransactions, TransactionPort
+from .ports import ChainPort, TransactionPort
 from .pulse import Notice, Notices, Pulse
 from .receiving import Receiving
 from .results import (
@@ -54,29 +53,12 @@ from .results import (
     chain_status,
     channel_record,
 )
-from .rpc import RpcClient
 from .schema import SCHEMA
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
+from .telling import tell_of_doubt, tell_of_stranger
 from .towers import Towers
-from .transaction import ContractCalls, TransactionSender
-
-JOIN_SECONDS: Final = 120.0
-"""A hub opens a channel with its next transaction; a permissioned chain confirms in seconds."""
-PAY_SECONDS: Final = 30.0
-CLOSE_SECONDS: Final = 180.0
-"""An offer lives up to 120 s and is submitted within them."""
-CHAIN_SECONDS: Final = 180.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How long the wallet's methods wait unless told otherwise."""
-
-    join_seconds: float = JOIN_SECONDS
-    pay_seconds: float = PAY_SECONDS
-    close_seconds: float = CLOSE_SECONDS
-    chain_seconds: float = CHAIN_SECONDS
+from .waiting import Timing
 
 
 class Wallet:
@@ -104,6 +86,7 @@ class Wallet:
             self._notices,
             known=kept_head(ledger),
             ahead_seconds_max=settings.ahead_seconds_max(),
+            closings=Closings(settings.deployment.block, kept_totals(ledger)),
         )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(
@@ -163,7 +146,7 @@ class Wallet:
         connection.joining += 1
         self._pulse.beat()
         try:
-            with self._limit(timeout_seconds or self.timing.join_seconds, "joining", _WAITING_JOIN):
+            with self._limit(timeout_seconds or self.timing.join_seconds, "joining", waiting.JOIN):
                 await self._pulse.until(
                     lambda: self._can_be_used() or connection.refusal is not None
                 )
@@ -213,12 +196,12 @@ class Wallet:
         self, submission: bytes, *, timeout_seconds: float = float("inf")
     ) -> SubmissionOutcome:
         """Wait until the hub has answered; raises `UnknownSubmission`, `TookTooLong`."""
-        with self._limit(timeout_seconds, "the hub's answer", _WAITING_QUEUE):
+        with self._limit(timeout_seconds, "the hub's answer", waiting.QUEUE):
             return await self._submissions.wait_outcome(submission)
 
     async def wait_queue_empty(self, *, timeout_seconds: float = float("inf")) -> None:
         """Wait until every submission has its outcome; raises `TookTooLong`."""
-        with self._limit(timeout_seconds, "emptying the queue", _WAITING_QUEUE):
+        with self._limit(timeout_seconds, "emptying the queue", waiting.QUEUE):
             await self._pulse.until(lambda: self._submissions.waiting == 0)
 
     # -- paying -----------------------------------------------------------------------------
@@ -367,7 +350,7 @@ class Wallet:
         """
         channel_id = self._which(channel)
         limit = timeout_seconds or self.timing.close_seconds
-        with self._limit(limit, "withdrawing", _WAITING_WITHDRAWAL):
+        with self._limit(limit, "withdrawing", waiting.WITHDRAWAL):
             return await self._taking_out.withdraw(channel_id, amount_ucent)
 
     async def claim(self, *, timeout_seconds: float | None = None) -> int:
@@ -375,7 +358,7 @@ class Wallet:
 
         Raises `NothingToClaim`, `ChainError`, `TookTooLong`.
         """
-        with self._limit(timeout_seconds or self.timing.chain_seconds, "claiming", _WAITING_CHAIN):
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "claiming", waiting.CHAIN):
             return await self._taking_out.claim()
 
     # -- closing ----------------------------------------------------------------------------
@@ -389,8 +372,8 @@ class Wallet:
         """
         channel_id = self._which(channel)
         limit = timeout_seconds or self.timing.close_seconds
-        with self._limit(limit, "closing in agreement", _WAITING_CLOSE):
-            while self._status_of(channel_id) is not ChainStatus.CLOSED:
+        with self._limit(limit, "closing in agreement", waiting.CLOSE):
+            while chain_status(self._driver.get(channel_id)) is not ChainStatus.CLOSED:
                 state = self._driver.get(channel_id)
                 # A close in agreement pays what was accepted: less than a hub has shown is no end.
                 if can_ask_close(state) and not self._guard.unsent_ucent(state):
@@ -407,7 +390,7 @@ class Wallet:
         Raises `ChainError`, `AlreadyClosed`, `TookTooLong`.
         """
         channel_id = self._which(channel)
-        with self._limit(timeout_seconds or self.timing.chain_seconds, "starting", _WAITING_CHAIN):
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "starting", waiting.CHAIN):
             await self._guard.start_close(self._driver, channel_id)
         return channel_id
 
@@ -419,7 +402,7 @@ class Wallet:
         Raises `WindowNotOver`, `NotClosing`, `ChainError`, `TookTooLong`.
         """
         channel_id = self._which(channel)
-        with self._limit(timeout_seconds or self.timing.chain_seconds, "finishing", _WAITING_CHAIN):
+        with self._limit(timeout_seconds or self.timing.chain_seconds, "finishing", waiting.CHAIN):
             await self._guard.finish_close(self._driver, channel_id)
         return channel_id
 
@@ -435,9 +418,6 @@ class Wallet:
             raise UnknownChannel(f"several channels are open, name one of {ids}")
         return open_ones[0].id
 
-    def _status_of(self, channel: ChannelId) -> ChainStatus:
-        return chain_status(self._driver.get(channel))
-
     # -- running ----------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -452,21 +432,11 @@ class Wallet:
             nursery.start_soon(self._guard.run, self._driver)
             nursery.start_soon(self._hub_silence.run)
             nursery.start_soon(self.towers.run)
-            nursery.start_soon(self._tell_of_doubt)
-
-    async def _tell_of_doubt(self) -> None:
-        """Tell the owner why a restored wallet neither pays nor takes anything, and until when."""
-        if not self._driver.in_doubt:
-            return
-        self._notices.tell("restored", _RESTORED)
-        await self._pulse.until(lambda: not self._driver.in_doubt)
-        text = "no offer that the restored ledger forgot can be taken any more: the wallet goes on"
-        self._notices.tell("doubt-over", text)
+            nursery.start_soon(tell_of_doubt, self._driver, self._notices, self._pulse)
 
     def tell_of_stranger(self) -> None:
         """Tell the owner that another program sends transactions with the wallet's key."""
-        text = "another program sends transactions with this wallet's key: run one at a time"
-        self._notices.tell("another-sender", text)
+        tell_of_stranger(self._notices)
 
     async def wait_durable(self) -> None:
         """Wait until everything that is known now is on disk; raises `LedgerUnusable`."""
@@ -475,17 +445,6 @@ class Wallet:
     async def flush(self) -> None:
         """Make durable what is left, at the end."""
         await self._driver.flush()
-
-
-_RESTORED = (
-    "the ledger was restored, or is a new one in an old folder: nothing is paid, accepted or signed"
-    f" until every offer that it may have forgotten is dead, {OFFER_SECONDS_MAX} s of chain time"
-)
-_WAITING_JOIN = "see `farthing wallet status`; the wallet keeps trying while it runs"
-_WAITING_QUEUE = "see `farthing wallet status`; the readings stay queued on disk"
-_WAITING_WITHDRAWAL = "see `farthing wallet status`: it is taken in time or free again"
-_WAITING_CLOSE = "wait longer, or close without the hub: `farthing wallet close --unilateral`"
-_WAITING_CHAIN = "look with `farthing wallet status`, then try again: repeating it is harmless"
 
 
 @contextlib.asynccontextmanager
@@ -508,20 +467,10 @@ async def open_wallet(
         ledger = Ledger(folder.ledger_file, schema=SCHEMA)
         stack.callback(ledger.close)
         async with contextlib.AsyncExitStack() as connections:
-            sender = None
-            if chain is None or transactions is None:
-                rpc = await connections.enter_async_context(RpcClient(settings.rpc_url))
-                reader = ChainReader(
-                    rpc, settings.deployment, confirmations=settings.policy.confirmations
-                )
-                calls = ContractCalls(settings.deployment)
-                chain = chain or reader
-                outbox = Outbox(
-                    folder.outbox, keep_blocks=max(settings.policy.confirmations, KEEP_BLOCKS)
-                )
-                sender = TransactionSender(reader, signer, outbox=outbox)
-                transactions = transactions or SignerTransactions(sender, calls)
-            wallet = Wallet(folder, signer, ledger, chain, transactions)
+            reads, sends, sender = await connections.enter_async_context(
+                open_endpoint(folder, settings, signer, chain, transactions)
+            )
+            wallet = Wallet(folder, signer, ledger, reads, sends)
             if sender is not None:
                 sender.on_stranger = wallet.tell_of_stranger
             try:

@@ -246,7 +246,7 @@ class Wire:
             verify_digest(transcript.digest(Role.LISTENER), answer.signature, peer)
             self._authenticated(peer)
             return
-        raise ConnectionLost(f"the hub did not answer within {HANDSHAKE_SECONDS_MAX} s")
+        raise ConnectionLost(f"the listener did not answer within {HANDSHAKE_SECONDS_MAX} s")
 
     async def accept(
         self, domain: Domain, signer: Signer, admit: Callable[[Address], None] = lambda _: None

@@ -6,14 +6,14 @@ watchtower does anything, and each error names the key and line or the variable.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import SETTINGS as HUB_SETTINGS
-from ..config import NotLoopback, Setting, read_settings
+from ..config import Setting, read_settings
+from ..listening import check_tls
 from ..settings import Place, as_integer
 
 VARIABLE_PREFIX = "FARTHING_WATCHTOWER_"
@@ -30,6 +30,8 @@ class TowerConfig:
 
     listen_host: str
     listen_port: int
+    tls_certificate_file: Path | None
+    tls_key_file: Path | None
     rpc_url: str
     deployment_file: Path
     data_dir: Path
@@ -59,6 +61,8 @@ def _like_the_hub_s(key: str, default: Any, what: str) -> Setting:
 SETTINGS: Mapping[str, Setting] = {
     "listen_host": HUB_SETTINGS["listen_host"],
     "listen_port": _like_the_hub_s("listen_port", 7272, "its port; 0 takes any that is free"),
+    "tls_certificate_file": HUB_SETTINGS["tls_certificate_file"],
+    "tls_key_file": HUB_SETTINGS["tls_key_file"],
     "rpc_url": HUB_SETTINGS["rpc_url"],
     "deployment_file": HUB_SETTINGS["deployment_file"],
     "data_dir": _like_the_hub_s(
@@ -99,10 +103,5 @@ def load(path: Path, environ: Mapping[str, str]) -> TowerConfig:
     """Read a watchtower's configuration; raises a `Misconfigured`, changes nothing."""
     values, places = read_settings(path, environ, SETTINGS, VARIABLE_PREFIX)
     config = TowerConfig(**values)
-    if not ipaddress.ip_address(config.listen_host).is_loopback:
-        raise NotLoopback(
-            places["listen_host"],
-            f"{config.listen_host} can be reached from other machines",
-            remedy="listen on 127.0.0.1 or ::1 until watchtowers have TLS",
-        )
+    check_tls(config.listen_host, config.tls_certificate_file, config.tls_key_file, places)
     return config

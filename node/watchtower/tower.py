@@ -18,6 +18,7 @@ import trio
 from ...channels.client.control import Method
 from ...channels.client.deployment_file import read_deployment
 from ...channels.client.keystore import read_password_file, unlock
+from ...channels.client.outbox import KEEP_BLOCKS, Outbox
 from ...channels.deployment import Deployment
 from ...channels.errors import ChainError
 from ...channels.ids import Address, address_to_hex, to_hex
@@ -25,11 +26,13 @@ from ...channels.signing import Signer
 from ...channels.state import ChainStatus
 from ..administration import Administrator
 from ..chain import MemberStatus, Web3Chain
+from ..descriptors import make_room
 from ..desk import ChainDesk
-from ..home import WatchtowerInUse, owned
-from ..limits import DoorLimits
-from ..sender import connect
+from ..home import OUTBOX_NAME, WatchtowerInUse, owned
+from ..limits import TAKEOVERS_MAX, DoorLimits
+from ..sender import TransactionUnknown, connect
 from ..server import Entrance, Server, open_listener
+from ..tls import ServerTls, load_configured
 from .answerer import Answerer
 from .book import Book
 from .config import TowerConfig
@@ -57,6 +60,8 @@ class Tower:
     answerer: Answerer
     server: Server
     administrator: Administrator
+    desk: ChainDesk
+    tls: ServerTls | None = None
     port: int = 0
     """The one it listens on, once it does."""
     is_member: bool | None = None
@@ -177,29 +182,46 @@ async def open_tower(config: TowerConfig) -> AsyncIterator[Tower]:
 
     What has been acknowledged is durable at any moment.
     """
+    most = config.connections_max + config.guests_max + config.strangers_max
+    make_room(most + 2 * TAKEOVERS_MAX)
+    tls = load_configured(config.tls_certificate_file, config.tls_key_file, log)
     signer = unlock(config.keystore, read_password_file(config.password_file))
     deployment = read_deployment(config.deployment_file)
     web3 = connect(config.rpc_url, timeout_seconds=config.rpc_timeout_seconds)
-    chain = Web3Chain(web3, deployment, signer=signer, confirmations=config.confirmations)
-    desk = ChainDesk(chain)
-    await desk.read(lambda chain: chain.check_identity())
+    reader = ChainDesk(Web3Chain(web3, deployment, signer=None))
+    await reader.read(lambda chain: chain.check_identity())
     async with AsyncExitStack() as stack:
-        listener = await open_listener(config.listen_host, config.listen_port)
+        listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir, WatchtowerInUse))
         store = TowerStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.close)
         store.pin(deployment, signer.address)
+        outbox = Outbox(
+            config.data_dir / OUTBOX_NAME, keep_blocks=max(config.confirmations, KEEP_BLOCKS)
+        )
+        chain = Web3Chain(
+            web3, deployment, signer=signer, confirmations=config.confirmations, outbox=outbox
+        )
         administrator = Administrator(web3, deployment, None)
-        tower = _put_together(config, deployment, signer, desk, Book(store), administrator)
+        keys = _Keys(signer=signer, tls=tls)
+        tower = _put_together(
+            config, deployment, keys, ChainDesk(chain), Book(store), administrator
+        )
         async with _running(tower, listener):
             yield tower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    signer: Signer
+    tls: ServerTls | None
 
 
 def _put_together(
     config: TowerConfig,
     deployment: Deployment,
-    signer: Signer,
+    keys: _Keys,
     desk: ChainDesk,
     book: Book,
     administrator: Administrator,
@@ -219,7 +241,7 @@ def _put_together(
         reception,
         NoChannels(),
         deployment.domain(),
-        signer,
+        keys.signer,
         Entrance(
             limits=DoorLimits(
                 connections_max=config.connections_max,
@@ -228,19 +250,22 @@ def _put_together(
                 handshakes_per_second=config.handshakes_per_second,
                 handshakes_per_address=config.handshakes_per_address,
             ),
-            tls=None,
+            tls=keys.tls,
+            log=logging.getLogger("farthing.watchtower.server"),
             queued_bytes_max=config.queued_mib_max * 2**20,
         ),
     )
     return Tower(
         config=config,
-        signer=signer,
+        signer=keys.signer,
         book=book,
         reception=reception,
         lookout=lookout,
         answerer=answerer,
         server=server,
         administrator=administrator,
+        desk=desk,
+        tls=keys.tls,
     )
 
 
@@ -248,6 +273,10 @@ def _put_together(
 async def _running(tower: Tower, listener: trio.SocketListener) -> AsyncIterator[None]:
     try:
         async with trio.open_nursery() as nursery:
+            try:
+                await tower.desk.send(lambda chain: chain.look_back())
+            except TransactionUnknown as error:  # it is sent again, and looked for before others
+                log.warning("%s", error)
             await tower.lookout.poll()
             await tower.check_membership()
             nursery.start_soon(tower.book.run)

@@ -39,7 +39,8 @@ def test_the_table_is_the_one_of_the_code() -> None:
 
 def test_the_example_loads_once_its_files_are_there(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    for name in ("keystore.json", "password", "deployment.json"):
+    names = ("keystore.json", "password", "deployment.json", "certificate.pem")
+    for name in (*names, "certificate-key.pem"):
         (tmp_path / name).touch(mode=0o600)
     path = tmp_path / "watchtower.toml"
     path.write_text(text)

@@ -405,6 +405,11 @@ async def test_both_signatures_close_at_once(
     assert isinstance(closed, ClosedLog)
     assert closed.cooperative
     assert (closed.payout_a_ucent, closed.payout_b_ucent) == (DEPOSIT - 200, 200)
+    assert (await view(reader, channel)).settled_ucent == (0, 0)  # only the event has the totals
+    other, _ = city.open()
+    assert await reader.closed_totals(channel, outcome.block, outcome.block) == (250, 50)
+    assert await reader.closed_totals(channel, 0, outcome.block - 1) is None
+    assert await reader.closed_totals(other, 0, outcome.block + 1) is None
 
 
 async def test_logs_are_read_in_batches_for_the_asked_channels_only(

@@ -16,7 +16,7 @@ from farthing.channels.client import doctor
 from farthing.channels.client.bundle import bundle_of, write_bundle
 from farthing.channels.client.chain import WrongChain
 from farthing.channels.client.doctor import Check, Verdict, examine
-from farthing.channels.client.folder import Folder, write_settings
+from farthing.channels.client.folder import Folder, HubAddress, TowerPlace, write_settings
 from farthing.channels.client.ledger import SCHEMA_VERSION
 from farthing.channels.client.tls import Trust
 from farthing.channels.ids import to_hex
@@ -298,6 +298,17 @@ async def test_a_hub_that_does_not_answer_is_a_warning(city: SmallCity) -> None:
     nowhere = replace(settings, hub=replace(settings.hub, port=1))
     write_settings(folder, nowhere)
     assert wrong(await looked_over(city)) == {"hub": WARNING}
+
+
+async def test_a_tower_that_does_not_answer_is_a_warning(city: SmallCity) -> None:
+    folder = await used(city)
+    settings = folder.settings()
+    place = TowerPlace(address=HubAddress(host="127.0.0.1", port=1), signer=settings.account)
+    write_settings(folder, replace(settings, towers=(place,)))
+    rows = await looked_over(city)
+    assert wrong(rows) == {"tower 127.0.0.1:1": WARNING}
+    assert "the tower runs" in rows["tower 127.0.0.1:1"].what_to_do
+    assert rows["certificate of tower 127.0.0.1:1"].verdict is NOT_CHECKED
 
 
 async def test_what_is_at_risk_is_told_of_each_channel(city: SmallCity) -> None:

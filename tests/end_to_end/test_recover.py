@@ -63,6 +63,11 @@ class Logs:
     async def channel_state(self, channel: ChannelId, head: Head) -> ChainView:
         return await self.chain.channel_state(channel, head)
 
+    async def closed_totals(
+        self, channel: ChannelId, first_block: int, last_block: int
+    ) -> tuple[int, int] | None:
+        return await self.chain.closed_totals(channel, first_block, last_block)
+
     async def balance_of(self, account: Address, block: int) -> int:
         return await self.chain.balance_of(account, block)
 

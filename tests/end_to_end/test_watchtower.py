@@ -329,7 +329,7 @@ async def test_a_flood_of_deposits_ends_its_connection_and_costs_few_readings_of
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, logger="farthing.hub.server")
+    caplog.set_level(logging.INFO, logger="farthing.watchtower.server")
     alice, mallory = new_signer(), new_signer()
     (terms,) = await trio.to_thread.run_sync(street.open, alice)
     made_up = [

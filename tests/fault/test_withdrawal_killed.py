@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("quick_hub")
 AMOUNT_UCENT = 10_000
 NOTHING_DURABLE = "before the offer is durable"
 TAKEN_ALREADY = {
+    "before it is known to be mined",
     "after it is submitted",
     "before its end is durable",
     "before its end is told",

@@ -54,6 +54,9 @@ class LaggingChain:
             raise RpcUnreachable("http://127.0.0.1", "it hung up")
         return view(block=head.block)
 
+    async def closed_totals(self, *_: object) -> None:
+        return None
+
     async def balance_of(self, *_: object) -> int:
         return 0
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from farthing.channels.client.folder import HubAddress, NotLoopback, check_private
+from farthing.channels.client.folder import HubAddress, NotLoopback, TowerPlace, check_private
 from farthing.channels.client.memory import Memory
 from farthing.channels.client.pace import REESTABLISH_BURST, Pace, TooManyReestablish
 from farthing.channels.client.tls import CertificateRefused, TlsRefused, Trust, dial
@@ -103,6 +103,8 @@ def test_nothing_is_said_plainly_to_another_machine() -> None:
     for host in ("192.0.2.7", "hub.example", "0.0.0.0"):  # noqa: S104 - refused
         with pytest.raises(NotLoopback):
             check_private(HubAddress(host=host, port=7171), None)
+        with pytest.raises(NotLoopback):
+            TowerPlace(address=HubAddress(host=host, port=7272), signer=ALICE.address)
 
 
 # -- peers that want everything -------------------------------------------------------------------

@@ -21,9 +21,16 @@ from farthing.channels.client.bundle import (
     read_bundle,
     write_bundle,
 )
-from farthing.channels.client.folder import Folder, HubAddress, Settings, create_folder
+from farthing.channels.client.folder import (
+    Folder,
+    HubAddress,
+    Settings,
+    TowerPlace,
+    create_folder,
+)
 from farthing.channels.client.keystore import unlock
 from farthing.channels.client.ledger import Ledger
+from farthing.channels.client.tls import Trust
 from farthing.channels.ids import Address
 
 from ..people import ALICE, BOB, CAROL, DEPLOYMENT, TERMS, channel, terms
@@ -52,6 +59,21 @@ def test_what_was_written_is_read(path: Path) -> None:
         assert read_bundle(path) == bundle
         assert path.stat().st_mode & 0o777 == 0o600
     assert set(BUNDLE.ids().values()) == {TERMS, SECOND}
+
+
+def test_towers_and_how_they_are_known_are_carried(path: Path) -> None:
+    towers = tuple(
+        TowerPlace(
+            address=HubAddress(host=host, port=7272), signer=signer.address, trust=Trust(pins=pins)
+        )
+        for host, signer, pins in (
+            ("192.0.2.1", ALICE, (b"\x01" * 32,)),
+            ("tower.example", CAROL, (b"\x02" * 32, b"\x03" * 32)),
+        )
+    )
+    bundle = replace(BUNDLE, settings=replace(SETTINGS, towers=towers))
+    assert write_bundle(path, bundle)
+    assert read_bundle(path).settings.towers == towers
 
 
 def test_the_same_wallet_makes_the_same_bytes_and_they_are_not_written_twice(path: Path) -> None:

@@ -12,15 +12,11 @@ import pytest
 import farthing.contracts
 from farthing.channels.client.memory import BYTES_MAX
 from farthing.node import config as hub_config
-from farthing.node import settings
-from farthing.node.config import (
-    PASSWORD_BYTES_MAX,
-    SETTINGS,
-    HubConfig,
-    load,
-    read_password,
-)
+from farthing.node import setting_paths, settings
+from farthing.node.config import SETTINGS, HubConfig, load
 from farthing.node.limits import DoorLimits
+from farthing.node.listening import HalfTls, NotLoopback
+from farthing.node.setting_paths import PASSWORD_BYTES_MAX, read_password
 
 TEXT = """rpc_url = "http://127.0.0.1:8545"
 deployment_file = "deployment.json"
@@ -163,7 +159,7 @@ def test_loopback_addresses_are_taken(folder: Path, host: str) -> None:
 )
 def test_other_addresses_are_refused_without_tls(folder: Path, host: str) -> None:
     text = f'listen_host = "{host}"\n{TEXT}'
-    with pytest.raises(hub_config.NotLoopback, match=r"line 1.*tls_certificate_file"):
+    with pytest.raises(NotLoopback, match=r"line 1.*tls_certificate_file"):
         load(write(folder, text), {})
     for name in ("certificate.pem", "key.pem"):
         (folder / name).touch(mode=0o600)
@@ -182,7 +178,7 @@ def test_a_host_to_listen_on_is_an_address(folder: Path, host: str) -> None:
 @pytest.mark.parametrize("key", ["tls_certificate_file", "tls_key_file"])
 def test_a_certificate_and_its_key_are_given_together(folder: Path, key: str) -> None:
     (folder / "half.pem").touch(mode=0o600)
-    with pytest.raises(hub_config.HalfTls, match="both"):
+    with pytest.raises(HalfTls, match="both"):
         load(write(folder, f'{key} = "half.pem"\n{TEXT}'), {})
 
 
@@ -209,7 +205,7 @@ def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
         ("settle_rows_max = 129", settings.SettingOutOfRange, "to 128"),
         ("confirmations = -1", settings.SettingOutOfRange, "from 0"),
         ("connections_max = 0", settings.SettingOutOfRange, "from 1"),
-        ('data_dir = "account.json"', hub_config.NotAFolder, "account.json"),
+        ('data_dir = "account.json"', setting_paths.NotAFolder, "account.json"),
         ('data_dir = "a\\u0000b"', settings.MalformedSetting, "null byte"),
         ('data_dir = "~nobody-of-that-name/x"', settings.MalformedSetting, "tilde"),
         ("data_dir = 5", settings.WrongSettingType, "text"),
@@ -236,13 +232,13 @@ def test_a_wrong_value_is_refused_by_key_and_line(
         ("http://127.0.0.1:8545", "http://h h/", settings.MalformedSetting, "line 1"),
         ("http://127.0.0.1:8545", "http://[::1", settings.MalformedSetting, "line 1"),
         ("http://127.0.0.1:8545", "ftp://secret@h/", settings.MalformedSetting, "line 1"),
-        ("account.json", "gone.json", hub_config.MissingFile, "line 3, key 'account_keystore'"),
-        ("account.json", ".", hub_config.MissingFile, "line 3"),
-        ("account.json", "x" * 4000, hub_config.MissingFile, "line 3"),
+        ("account.json", "gone.json", setting_paths.MissingFile, "line 3, key 'account_keystore'"),
+        ("account.json", ".", setting_paths.MissingFile, "line 3"),
+        ("account.json", "x" * 4000, setting_paths.MissingFile, "line 3"),
         ('["block.toml"]', '"block.toml"', settings.WrongSettingType, "line 6"),
         ('["block.toml"]', "[]", settings.WrongSettingType, "line 6"),
         ('["block.toml"]', "[5]", settings.WrongSettingType, "line 6"),
-        ('["block.toml"]', '["gone.toml"]', hub_config.MissingFile, "gone.toml"),
+        ('["block.toml"]', '["gone.toml"]', setting_paths.MissingFile, "gone.toml"),
     ],
 )
 def test_a_wrong_or_missing_line_is_refused(
@@ -269,7 +265,7 @@ def test_errors_from_the_environment_name_the_variable(folder: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610])
 def test_a_password_file_that_others_may_use_is_refused(folder: Path, mode: int) -> None:
     (folder / "password").chmod(mode)
-    with pytest.raises(hub_config.ExposedPassword, match=f"{mode:04o}.*chmod 600") as caught:
+    with pytest.raises(setting_paths.ExposedPassword, match=f"{mode:04o}.*chmod 600") as caught:
         load(folder / "hub.toml", {})
     assert caught.value.place.line == 5
 
@@ -292,8 +288,8 @@ def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
 def test_a_file_without_a_password_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "password"
     path.write_bytes(content)
-    with pytest.raises(hub_config.UnusablePassword) as caught:
+    with pytest.raises(setting_paths.UnusablePassword) as caught:
         read_password(path)
     assert "xxx" not in str(caught.value)
-    with pytest.raises(hub_config.UnusablePassword):
+    with pytest.raises(setting_paths.UnusablePassword):
         read_password(tmp_path / "gone")

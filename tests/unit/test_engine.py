@@ -25,6 +25,7 @@ from farthing.channels.messages import (
 )
 from farthing.channels.state import ChainStatus, Channel
 from farthing.node import engine as engine_module
+from farthing.node.answers import TooManyErrors
 from farthing.node.chain import MemberStatus, OpenRow
 
 from ..hub_parts import (
@@ -347,7 +348,7 @@ async def test_errors_are_logged_quoted_and_end_a_connection_that_sends_too_many
         hub.engine.on_message(wire, noise)
     assert "\x1b" not in caplog.text
     assert "'a\\nb'" in caplog.text
-    with pytest.raises(engine_module.TooManyErrors):
+    with pytest.raises(TooManyErrors):
         hub.engine.on_message(wire, noise)
     hub.engine.on_disconnected(wire, bob.terms.signer_b)
     hub.engine.on_message(wire, noise)  # another connection counts anew

@@ -29,7 +29,7 @@ from farthing.channels.client.keystore import address, unlock
 from farthing.channels.client.tls import MalformedTrust, Trust
 from farthing.channels.deployment import Deployment, MalformedDeployment
 from farthing.channels.hashing import keccak256
-from farthing.channels.ids import Address, ChecksumMismatch, MalformedHex
+from farthing.channels.ids import Address, ChecksumMismatch, MalformedHex, address_to_hex
 
 HUB_SIGNER = Address(keccak256(b"hub")[12:])
 DEPLOYMENT = Deployment(
@@ -101,6 +101,16 @@ def test_settings_survive_being_written(folder: Folder) -> None:
         towers=(
             TowerPlace(address=HubAddress(host="127.0.0.1", port=7272), signer=HUB_SIGNER),
             TowerPlace(address=HubAddress(host="::1", port=7273), signer=HUB_SIGNER),
+            TowerPlace(
+                address=HubAddress(host="192.0.2.1", port=7272),
+                signer=HUB_SIGNER,
+                trust=Trust(pins=(b"\x5a" * 32, b"\x5b" * 32)),
+            ),
+            TowerPlace(
+                address=HubAddress(host="tower.example", port=7272),
+                signer=HUB_SIGNER,
+                trust=Trust(ca="system"),
+            ),
         ),
     )
     write_settings(folder, changed)
@@ -140,7 +150,22 @@ def changed(folder: Folder, **values: object) -> str:
         (
             {"towers": [{"address": "192.0.2.1:1", "signer": "0x" + "11" * 20}]},
             NotLoopback,
-            "the tower's",
+            "the tower's.*--certificate",
+        ),
+        (
+            {"towers": [{"address": "t.example:1", "signer": "0x" + "11" * 20, "ca": 7}]},
+            MalformedSettings,
+            "'certificates'",
+        ),
+        (
+            {"towers": [{"address": "t.example:1", "signer": "0x" + "11" * 20, "ca": ""}]},
+            MalformedTrust,
+            "by its certificate or by a CA",
+        ),
+        (
+            {"towers": [{"address": "t.example:1", "signer": "0x" + "11" * 20, "hub_ca": "x"}]},
+            MalformedSettings,
+            "'towers'",
         ),
         ({"towers": [{"address": "127.0.0.1:1", "signer": "0x00"}]}, MalformedHex, "address"),
         ({"towers": [{"address": "127.0.0.1:1", "signer": "0x00"}] * 5}, MalformedSettings, "to 4"),
@@ -166,13 +191,19 @@ def test_settings_without_a_tower_are_those_that_older_software_reads(folder: Fo
     assert "towers" not in json.loads(folder.settings_file.read_text())
 
 
+def test_a_tower_of_before_tls_is_read_and_written_as_it_was(folder: Folder) -> None:
+    rows = [{"address": "127.0.0.1:7272", "signer": address_to_hex(HUB_SIGNER)}]
+    settings = Settings.from_json(changed(folder, towers=rows))
+    assert settings.towers[0].trust is None
+    assert json.loads(settings.to_json())["towers"] == rows
+
+
 def test_settings_are_for_their_owner_alone_from_the_first_byte(folder: Folder) -> None:
-    draft = folder.path / ".wallet.json.draft"
     written: list[int] = []
     original = os.fsync
 
     def fsync(descriptor: int) -> None:
-        written.append(stat.S_IMODE(draft.stat().st_mode))
+        written.extend(stat.S_IMODE(d.stat().st_mode) for d in folder.path.glob(".draft-*"))
         original(descriptor)
 
     before = os.umask(0)

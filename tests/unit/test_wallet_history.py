@@ -1,12 +1,14 @@
 """A wallet's history tells pending, acknowledged, settled and missed apart, and reads receipts."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from farthing.channels.client import closings as closings_module
+from farthing.channels.client.closings import Closings, kept_totals
 from farthing.channels.client.driver import UnknownChannel
 from farthing.channels.client.history import (
     COLUMNS,
@@ -18,6 +20,7 @@ from farthing.channels.client.history import (
     read_history,
 )
 from farthing.channels.client.ledger import RECEIVED, SENT, Ledger, StoredPayment
+from farthing.channels.client.rpc import RpcRefused
 from farthing.channels.ids import ChannelId, to_hex
 from farthing.channels.receipt import Receipt, ReceiptType, make_receipt
 from farthing.channels.state import ChainStatus, Channel, CloseTerms, ReceivedLane, SignedClose
@@ -151,22 +154,102 @@ def test_before_the_chain_was_read_nothing_is_settled(ledger: Ledger) -> None:
     assert {e.state for e in read_history(ledger)} == {PaymentState.ACKNOWLEDGED}
 
 
-def test_a_channel_that_closed_by_less_has_missed_the_rest(ledger: Ledger) -> None:
-    store(ledger, acknowledged=2, chain=view(ChainStatus.CLOSED, settled_ucent=(11, 100)))
+async def read_close(ledger: Ledger, state: Channel, totals: tuple[int, int] | None) -> None:
+    """Read the chain as the wallet does: the channel's end is in block 7, by these totals."""
+    closings = Closings(1, kept_totals(ledger))
+    look = await closings.look(OneClose(totals), [state], {}, 9, replaced=False)
+    ledger.commit([], [], closings.take_in(look))
+
+
+@dataclass
+class OneClose:
+    """A chain of 9 blocks, of which the seventh closed the channel, if any did."""
+
+    totals: tuple[int, int] | None
+    refuses: bool = False
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def closed_totals(
+        self, channel: ChannelId, first_block: int, last_block: int
+    ) -> tuple[int, int] | None:
+        self.asked.append((first_block, last_block))
+        if self.refuses:
+            raise RpcRefused("eth_getLogs", number=-32005, message="no logs here", reason=None)
+        return self.totals if first_block <= 7 <= last_block else None
+
+
+async def test_a_channel_that_closed_by_less_has_missed_the_rest(ledger: Ledger) -> None:
+    state = store(ledger, acknowledged=2, chain=view(ChainStatus.CLOSED, settled_ucent=(11, 100)))
+    await read_close(ledger, state, (11, 100))
     entries = read_history(ledger)
     settled, missed = PaymentState.SETTLED, PaymentState.MISSED
     assert states(entries, Direction.SENT) == [settled, settled, missed]
     assert states(entries, Direction.RECEIVED) == [settled, missed]
 
 
-def test_a_close_by_agreement_settles_what_it_names(ledger: Ledger) -> None:
+AGREED = SignedClose(
+    terms=CloseTerms(transferred_a_ucent=18, transferred_b_ucent=300, expires=9),
+    ours=bytes(65),
+    theirs=bytes(65),
+)
+
+
+async def test_a_close_by_agreement_settles_what_it_names(ledger: Ledger) -> None:
     """The contract leaves the lanes' totals as they were settled before."""
-    agreed = CloseTerms(transferred_a_ucent=18, transferred_b_ucent=300, expires=9)
-    close = SignedClose(terms=agreed, ours=bytes(65), theirs=bytes(65))
-    closed = store(ledger, chain=view(ChainStatus.CLOSED), close=close)
+    closed = store(ledger, chain=view(ChainStatus.CLOSED), close=AGREED)
+    await read_close(ledger, closed, (18, 300))
     assert {e.state for e in read_history(ledger)} == {PaymentState.SETTLED}
-    ledger.commit([replace(closed, chain=view())], [], [])  # signed, and not on the chain yet
+    ledger.commit([replace(closed, chain=view())], [], [])  # a reorganisation took it back
     assert {e.state for e in read_history(ledger)} == {PaymentState.ACKNOWLEDGED}
+
+
+async def test_a_close_that_both_signed_and_no_block_holds_settles_nothing(ledger: Ledger) -> None:
+    """The window ended the channel, by the totals that were settled before."""
+    closed = store(ledger, chain=view(ChainStatus.CLOSED, settled_ucent=(5, 100)), close=AGREED)
+    settled, acknowledged = PaymentState.SETTLED, PaymentState.ACKNOWLEDGED
+    sent = states(read_history(ledger), Direction.SENT)
+    assert sent == [settled, acknowledged, acknowledged]  # how it ended is not known yet
+    await read_close(ledger, closed, (5, 100))
+    entries = read_history(ledger)
+    assert states(entries, Direction.SENT) == [settled, PaymentState.MISSED, PaymentState.MISSED]
+    assert states(entries, Direction.RECEIVED) == [settled, PaymentState.MISSED]
+
+
+async def test_the_end_of_a_channel_is_searched_for_in_parts_and_from_the_newest_block(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closings_module, "BLOCKS_PER_LOOK", 2)
+    state = store(ledger, chain=view(ChainStatus.CLOSED))
+    chain, closings = OneClose((18, 300)), Closings(1)
+    for head in (12, 13, 14, 15):  # newer heads do not move a search that has begun
+        ledger.commit(
+            [], [], closings.take_in(await closings.look(chain, [state], {}, head, replaced=False))
+        )
+    assert chain.asked == [(11, 12), (9, 10), (7, 8)]
+    assert kept_totals(ledger) == {CHANNEL: (18, 300)}
+    ledger.commit(
+        [], [], closings.take_in(await closings.look(chain, [state], {}, 16, replaced=True))
+    )
+    assert kept_totals(ledger) == {}  # what the replaced blocks said is not believed
+    assert chain.asked[3:] == [(15, 16)]
+
+
+@pytest.mark.parametrize("chain", [OneClose(None), OneClose((18, 300), refuses=True)])
+async def test_an_endpoint_without_the_logs_is_asked_once(ledger: Ledger, chain: OneClose) -> None:
+    state, closings = store(ledger, chain=view(ChainStatus.CLOSED)), Closings(1)
+    for head in (9, 10):
+        assert not closings.take_in(await closings.look(chain, [state], {}, head, replaced=False))
+    assert chain.asked == [(1, 9)]
+    assert {e.state for e in read_history(ledger)} == {PaymentState.ACKNOWLEDGED}
+
+
+async def test_a_look_that_is_not_taken_in_changes_nothing(ledger: Ledger) -> None:
+    """The block that it was read at was replaced meanwhile."""
+    state, closings = store(ledger, chain=view(ChainStatus.CLOSED)), Closings(1)
+    chain = OneClose((18, 300))
+    await closings.look(chain, [state], {}, 9, replaced=False)
+    await closings.look(chain, [state], {}, 9, replaced=False)
+    assert chain.asked == [(1, 9), (1, 9)]
 
 
 def test_a_receipt_says_what_it_was_for(ledger: Ledger) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from farthing.node.config import ExposedPassword, MissingFile, NotLoopback
+from farthing.node.config import ExposedKey
+from farthing.node.listening import HalfTls, NotLoopback
+from farthing.node.setting_paths import ExposedPassword, MissingFile
 from farthing.node.settings import (
     Misconfigured,
     MissingSetting,
@@ -22,7 +24,7 @@ LINES = {
 
 
 def written(folder: Path, **changes: str) -> Path:
-    for name in ("deployment.json", "keystore.json", "password"):
+    for name in ("deployment.json", "keystore.json", "password", "key.pem", "certificate.pem"):
         (folder / name).touch(mode=0o600)
     lines = [f"{key} = {value}\n" for key, value in {**LINES, **changes}.items() if value]
     path = folder / "watchtower.toml"
@@ -50,6 +52,10 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ({"keystore": ""}, MissingSetting, "keystore"),
         ({"keystore": '"nowhere.json"'}, MissingFile, "'keystore'"),
         ({"listen_host": '"192.0.2.1"'}, NotLoopback, "'listen_host'"),
+        ({"listen_host": '"0.0.0.0"'}, NotLoopback, "tls_certificate_file"),
+        ({"listen_host": '"::"', "tls_key_file": '"key.pem"'}, HalfTls, "'tls_certificate_file'"),
+        ({"tls_certificate_file": '"certificate.pem"'}, HalfTls, "'tls_key_file'"),
+        ({"tls_key_file": '"nowhere.pem"'}, MissingFile, "'tls_key_file'"),
         ({"silence_seconds": "59"}, SettingOutOfRange, "'silence_seconds'"),
         ({"channels_max": "0"}, SettingOutOfRange, "'channels_max'"),
         ({"settle_rows_max": "129"}, SettingOutOfRange, "'settle_rows_max'"),
@@ -72,4 +78,21 @@ def test_a_password_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
     (tmp_path / "password").chmod(0o644)
     with pytest.raises(ExposedPassword, match="chmod 600"):
+        load(path, {})
+
+
+TLS = {"tls_certificate_file": '"certificate.pem"', "tls_key_file": '"key.pem"'}
+
+
+def test_with_a_certificate_and_its_key_other_machines_are_listened_to(tmp_path: Path) -> None:
+    config = load(written(tmp_path, listen_host='"0.0.0.0"', **TLS), {})
+    assert config.listen_host == "0.0.0.0"  # noqa: S104 - with TLS
+    assert config.tls_certificate_file == tmp_path / "certificate.pem"
+    assert config.tls_key_file == tmp_path / "key.pem"
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, **TLS)
+    (tmp_path / "key.pem").chmod(0o640)
+    with pytest.raises(ExposedKey, match="chmod 600"):
         load(path, {})
