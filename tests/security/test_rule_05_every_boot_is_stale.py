@@ -14,8 +14,6 @@ from farthing.channels.events import (
     Received,
     RecognisedOwn,
     RecogniseOwn,
-    Send,
-    Verified,
     VerifyWithdrawal,
 )
 from farthing.channels.messages import (
@@ -141,13 +139,6 @@ def test_a_restored_party_agrees_on_no_close_below_what_the_chain_has_settled() 
     )
     answered = step(wishes.state, Received(message=offer), moment())
     assert refused(answered.effects) == "behind-the-chain"
-
-
-def test_a_restored_party_closes_once_it_holds_again_what_the_chain_has_settled() -> None:
-    state = step(channel(**BEHIND), AskedClose(), moment()).state
-    queue = step(state, Received(message=update(7)), moment())
-    caught_up = step(queue.state, Verified(voucher=voucher(Side.B, lane(7))), moment())
-    assert Send(message=CloseRequest(channel=CHANNEL)) in caught_up.effects
 
 
 def test_a_restored_party_lets_nobody_withdraw_what_the_chain_has_settled() -> None:
