@@ -15,7 +15,15 @@ from .events import (
     VerifyClose,
 )
 from .messages import CloseAccept, CloseOffer, CloseRequest
-from .refusals import NotNow, OutOfTurn, lifetime_problem, refuse, say, stale_view
+from .refusals import (
+    NotNow,
+    OutOfTurn,
+    behind_the_chain,
+    lifetime_problem,
+    refuse,
+    say,
+    stale_view,
+)
 from .state import (
     OFFER_SECONDS,
     ChainStatus,
@@ -43,6 +51,8 @@ def close_if_quiet(state: Channel, moment: Moment) -> Step:
         return Step(state=state)
     if state.close is not None or state.offering is not None:
         return Step(state=state)
+    if behind_the_chain(state) is not None:
+        return Step(state=state)  # what is missing may still come; see `_on_verified`
     if state.peer_wants_close and not (state.we_want_close and state.side is Side.B):
         return _offer(state, moment)
     if state.we_want_close:
@@ -98,9 +108,9 @@ def on_close_offer(state: Channel, message: CloseOffer, moment: Moment) -> Step:
     stale = stale_view(state, moment)
     if stale is not None:
         return refuse(state, stale)
-    lifetime = lifetime_problem(terms.expires, moment)
-    if lifetime is not None:
-        return say(state, lifetime)
+    problem = lifetime_problem(terms.expires, moment) or behind_the_chain(state)
+    if problem is not None:
+        return say(state, problem)
     return Step(state=state, effects=(VerifyClose(terms=terms, signature=message.signature),))
 
 

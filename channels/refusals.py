@@ -129,6 +129,25 @@ class OfferLifetime(PeerError):
         self.head_timestamp = head_timestamp
 
 
+class BehindTheChain(LocalError):
+    """The chain has settled more of the peer's payments than we hold, as after a restore."""
+
+    code = "behind-the-chain"
+    remedy = "send all payments again from the first that is missing, or close without agreement"
+
+    def __init__(self, held_ucent: int, settled_ucent: int) -> None:
+        super().__init__(f"{settled_ucent} µ¢ are settled and {held_ucent} µ¢ are held")
+        self.held_ucent = held_ucent
+        self.settled_ucent = settled_ucent
+
+
+def behind_the_chain(state: Channel) -> BehindTheChain | None:
+    """Why no close is agreed on, which would pay less than the chain has settled already."""
+    held_ucent = state.received.total.transferred_ucent
+    settled_ucent = 0 if state.chain is None else state.chain.settled_ucent[state.side.other]
+    return BehindTheChain(held_ucent, settled_ucent) if held_ucent < settled_ucent else None
+
+
 def lifetime_problem(expires: int, moment: Moment) -> OfferLifetime | None:
     """Why an offer that expires then is not signed, or None where it lives and not too long."""
     if moment.head_timestamp < expires <= moment.head_timestamp + OFFER_SECONDS_MAX:

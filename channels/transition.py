@@ -79,6 +79,7 @@ from .refusals import (
     NotNow,
     OutOfTurn,
     TooManyUnacknowledged,
+    behind_the_chain,
     check_receipts,
     refuse,
     say,
@@ -270,8 +271,10 @@ def _on_verified(state: Channel, event: Verified, moment: Moment) -> Step:
         unverified_totals=received.unverified_totals[covered:],
     )
     total = event.voucher.total
+    was_behind = behind_the_chain(state) is not None
     state = replace(state, received=received)
-    closing = close_if_quiet(state, moment) if state.peer_wants_close else Step(state=state)
+    may_close = state.peer_wants_close or (state.we_want_close and was_behind)
+    closing = close_if_quiet(state, moment) if may_close else Step(state=state)
     return Step(
         state=closing.state,
         effects=(

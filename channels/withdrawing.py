@@ -149,7 +149,10 @@ def _cannot_cosign(state: Channel, terms: WithdrawalTerms, moment: Moment) -> Fa
     if terms.total_ucent > DEPOSIT_MAX:
         return AmountOutOfRange(terms.total_ucent, maximum_ucent=DEPOSIT_MAX)
     amount_ucent = terms.total_ucent - withdrawn_ucent
-    available_ucent = state.peer_balance_ucent(state.received.claimed.transferred_ucent)
+    # What the chain has settled is spent, where a restored database has forgotten it.
+    settled_ucent = 0 if state.chain is None else state.chain.settled_ucent[side]
+    promised_ucent = max(state.received.claimed.transferred_ucent, settled_ucent)
+    available_ucent = state.peer_balance_ucent(promised_ucent)
     if amount_ucent > available_ucent:
         return InsufficientBalance(amount_ucent, available_ucent)
     return None

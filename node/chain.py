@@ -15,7 +15,7 @@ from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
 from web3.logs import DISCARD
-from web3.types import EventData, FilterParams
+from web3.types import EventData, FilterParams, TxReceipt
 
 from ..channels.client.outbox import Outbox
 from ..channels.deployment import Deployment
@@ -388,6 +388,10 @@ class Web3Chain:
         if self._sender is None:
             raise TransactionFailed("this chain port was made without an account: it only reads")
         receipt = self._sender.send(what, call)
+        with asking(what):
+            return self._mined(receipt)
+
+    def _mined(self, receipt: TxReceipt) -> Mined:
         events = [event for log in receipt["logs"] for event in self._own(log)]
         return Mined(
             transaction=bytes(receipt["transactionHash"]),

@@ -395,7 +395,8 @@ class Engine:
         """
         moment = self._moment()
         channel = next(iter(self._channels_of(signer)), None)
-        problem = self._too_many(signer, moment) or self._cannot_pay(channel, moment)
+        # In this order: a stranger's key, of which there is no end, is counted nowhere.
+        problem = self._cannot_pay(channel, moment) or self._too_many(signer, moment)
         if channel is None or problem is not None:
             return (problem or NO_CHANNEL,), False
         try:

@@ -216,6 +216,8 @@ class Sender:
             return None
         if bytes(receipt["transactionHash"]) != sent.transaction_hash:
             raise ValueError("it is another transaction's receipt")
+        if type(receipt["blockNumber"]) is not int or type(receipt["status"]) is not int:
+            raise ValueError("a receipt names no block, or not whether it succeeded")
         return receipt
 
     def _signed(self, what: str, call: Any) -> Sent:
@@ -325,7 +327,12 @@ class Sender:
         """Send it again, or find that its nonce was used up; raises `TransactionUnknown` then."""
         newest = [each for each in self._judge().under_way if each.nonce == sent.nonce]
         if newest:
-            self._push(self._renewed(newest[-1]))
+            try:
+                self._push(self._renewed(newest[-1]))
+            except TransactionFailed as error:
+                if all(each.nonce != sent.nonce for each in self._outbox.rows):
+                    raise
+                log.warning("%s", error)  # the one that it was to replace may still be mined
         elif self._placed(sent) is None:
             text = "its nonce is used up, and no receipt says that it was by this transaction"
             raise TransactionUnknown(f"{sent.what}: {text}")

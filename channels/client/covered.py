@@ -6,13 +6,16 @@ Rule: what counts as covered is what a tower has acknowledged or the chain has s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from ..errors import FarthingError
 from ..ids import Address, ChannelId, address_from_hex, address_to_hex, channel_from_hex, to_hex
 from ..state import ChainStatus, Channel
+from ..voucher import Voucher
+from .evidence import newest
 from .folder import TowerPlace
 from .ledger import Ledger, Statement
 from .results import chain_status
@@ -20,6 +23,10 @@ from .tls import fingerprint
 
 _PREFIX: Final = "tower:"
 """Of the ledger's settings: `tower:<signer>:<channel>` holds what that tower acknowledged."""
+
+
+NONE_SHOWN: Final[Mapping[ChannelId, Voucher]] = MappingProxyType({})
+"""Of a wallet that was never recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +63,27 @@ def forget(tower: Address) -> Statement:
     return "DELETE FROM setting WHERE key GLOB ?", (f"{_PREFIX}{address_to_hex(tower)}:*",)
 
 
-def uncovered_ucent(channel: Channel, kept: Kept | None) -> int:
-    """What of a channel's received payments neither the chain nor the tower holds, in µ¢."""
+def uncovered_ucent(
+    channel: Channel, kept: Kept | None, shown: Mapping[ChannelId, Voucher] = NONE_SHOWN
+) -> int:
+    """What of a channel's received payments neither the chain nor the tower holds, in µ¢.
+
+    What the hub has only `shown` counts as received: it is a promise all the same.
+    """
     chain = channel.chain
     if chain is None or chain.status not in (ChainStatus.OPEN, ChainStatus.CLOSING):
         return 0
     held = 0 if kept is None else kept.transferred_ucent
     covered = max(held, chain.settled_ucent[channel.side.other])
-    return max(0, channel.received.total.transferred_ucent - covered)
+    voucher = newest(channel, shown)
+    return 0 if voucher is None else max(0, voucher.total.transferred_ucent - covered)
 
 
 def tower_row(
     place: TowerPlace,
     kept: dict[ChannelId, Kept],
     channels: Iterable[Channel],
+    shown: Mapping[ChannelId, Voucher] = NONE_SHOWN,
     *,
     connected: bool = False,
     trouble: FarthingError | None = None,
@@ -85,6 +99,6 @@ def tower_row(
         "connected": connected,
         "acknowledged_at": max((one.at for one in kept.values()), default=None),
         "acknowledged_ucent": sum(kept[c.id].transferred_ucent for c in covered),
-        "uncovered_ucent": sum(uncovered_ucent(c, kept.get(c.id)) for c in held),
+        "uncovered_ucent": sum(uncovered_ucent(c, kept.get(c.id), shown) for c in held),
         "trouble": None if trouble is None else str(trouble),
     }

@@ -127,6 +127,12 @@ class Guard:
             return 0
         return voucher.total.transferred_ucent - channel.chain.settled_ucent[channel.side.other]
 
+    def unsent_ucent(self, channel: Channel) -> int:
+        """What the hub has shown that it promised, and not sent again since, in µ¢."""
+        shown = self._shown.get(channel.id)
+        promised_ucent = 0 if shown is None else shown.total.transferred_ucent
+        return max(0, promised_ucent - channel.received.total.transferred_ucent)
+
     async def settle(self, channel: Channel) -> None:
         """Put our newest received voucher on the chain; does nothing if it is there already."""
         voucher = newest(channel, self._shown)

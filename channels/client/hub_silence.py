@@ -83,8 +83,9 @@ class HubSilence:
                 is_open = chain_status(channel) is ChainStatus.OPEN
                 if is_open and self._guard.unsettled_ucent(channel) > 0:
                     await self._act("settle", channel)
-        if close and self.seconds >= close:
-            for channel in list(self._driver.channels.values()):
+        for channel in list(self._driver.channels.values()):
+            self._note()  # again: a transaction takes a while, and the hub may have come back
+            if close and self.seconds >= close:
                 await self._end(channel)
 
     def _note(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..ids import ChannelId
 from .balance import Balance, balance_of, unacknowledged_ucent
 from .covered import load_kept, tower_row
+from .evidence import load_shown
 from .exports import receipt_lines
 from .folder import Folder, Settings
 from .history import Direction, count_payments, find_gaps, read_history
@@ -46,8 +47,9 @@ class StoredWallet:
         """Every watchtower on the list, and what it was known to hold."""
         kept = load_kept(self._ledger)
         channels = self._ledger.load_channels()
+        shown = load_shown(self._ledger)
         places = self._settings.towers
-        return [tower_row(place, kept.get(place.signer, {}), channels) for place in places]
+        return [tower_row(place, kept.get(place.signer, {}), channels, shown) for place in places]
 
     def history(
         self,

@@ -30,7 +30,12 @@ The hub looks at the chain more often."""
 LAGGING_SECONDS: Final = 15.0
 """How long a refusal for what the hub's view lacks may come from that view's being behind ours."""
 
-FINAL_REFUSALS: Final = frozenset({"nothing-to-withdraw", "amount-out-of-range"})
+FINAL_REFUSALS: Final = frozenset(
+    {
+        *("nothing-to-withdraw", "amount-out-of-range"),
+        *("withdrawal-too-small", "too-many-withdrawals"),
+    }
+)
 """Answers to an offer that no newer view of the chain changes. Every other error about the channel
 is about something else, or passes."""
 

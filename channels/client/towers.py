@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,8 +24,18 @@ from ..refusals import OutOfTurn
 from ..signing import Signer
 from ..state import Channel
 from ..units import UCENT_PER_CENT
-from .covered import Kept, forget, load_kept, remember, tower_row, uncovered_ucent
+from ..voucher import Voucher
+from .covered import (
+    NONE_SHOWN,
+    Kept,
+    forget,
+    load_kept,
+    remember,
+    tower_row,
+    uncovered_ucent,
+)
 from .driver import Driver
+from .evidence import load_shown, newest
 from .folder import TOWERS_MAX, Folder, Settings, TowerPlace, write_settings
 from .ledger import Ledger, LedgerUnusable
 from .pulse import Notices, Pulse
@@ -143,12 +153,14 @@ class Towers:
         self._domain = settings.deployment.domain()
         self._links: dict[Address, Link] = {}
         self._writing = trio.Lock()
+        self._shown = load_shown(ledger)
         kept = load_kept(ledger)
         for place in settings.towers:
             self._hold(place, kept.get(place.signer, {}))
 
     def _hold(self, place: TowerPlace, kept: dict[ChannelId, Kept]) -> Link:
         link = Link(place, kept, self._domain, self._signer, self._driver)
+        link.shown = self._shown
         link.attach(self._pulse, self._notices)
         self._links[place.signer] = link
         return link
@@ -216,6 +228,8 @@ class Link:
         self._domain = domain
         self._signer = signer
         self._driver = driver
+        self.shown: Mapping[ChannelId, Voucher] = NONE_SHOWN
+        """What the hub has shown to a recovered wallet: deposited like what was accepted."""
         self._kept = kept
         self._confirmed: set[ChannelId] = set()
         """What the tower has acknowledged on this connection: it may have lost its database."""
@@ -232,7 +246,12 @@ class Link:
         """As plain values."""
         channels = self._driver.channels.values()
         return tower_row(
-            self.place, self._kept, channels, connected=self.connected, trouble=self.trouble
+            self.place,
+            self._kept,
+            channels,
+            self.shown,
+            connected=self.connected,
+            trouble=self.trouble,
         )
 
     @property
@@ -245,7 +264,7 @@ class Link:
 
     def _to_deposit_ucent(self, channel: Channel) -> int:
         kept = self._kept.get(channel.id) if channel.id in self._confirmed else None
-        return uncovered_ucent(channel, kept)
+        return uncovered_ucent(channel, kept, self.shown)
 
     # -- connecting -------------------------------------------------------------------------
 
@@ -330,7 +349,7 @@ class Link:
             return due - now
         if channel.id in self._sent:
             raise TowerSilent(f"a deposit was not answered within {ANSWER_SECONDS_MAX:g} s")
-        message = _deposit_of(channel)
+        message = _deposit_of(channel, self.shown)
         wire.send(message)
         self._refused_at.pop(channel.id, None)
         self._sent[channel.id], self._sent_at[channel.id] = message, now
@@ -392,9 +411,9 @@ class Link:
             self._notices.tell("tower-error", text, code=message.code)
 
 
-def _deposit_of(channel: Channel) -> VoucherDeposit:
-    """The newest received voucher of a channel, with its terms."""
-    voucher, terms = channel.received.voucher, channel.terms
+def _deposit_of(channel: Channel, shown: Mapping[ChannelId, Voucher]) -> VoucherDeposit:
+    """The newest voucher of a channel that was received or shown, with its terms."""
+    voucher, terms = newest(channel, shown), channel.terms
     if voucher is None:
         raise InvariantBroken("a lane with a total has no voucher")
     return VoucherDeposit(

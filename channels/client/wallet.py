@@ -375,7 +375,8 @@ class Wallet:
         with self._limit(limit, "closing in agreement", waiting.CLOSE):
             while chain_status(self._driver.get(channel_id)) is not ChainStatus.CLOSED:
                 state = self._driver.get(channel_id)
-                if can_ask_close(state):
+                # A close in agreement pays what was accepted: less than a hub has shown is no end.
+                if can_ask_close(state) and not self._guard.unsent_ucent(state):
                     self._driver.feed(channel_id, AskedClose())
                 await self._pulse.wait()
         await self._driver.wait_durable()

@@ -22,10 +22,12 @@ from farthing.channels.client.recover import (
     report,
     take_up,
 )
+from farthing.channels.client.resending import Resending
+from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.wire import Wire
 from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import Message, Reestablish
-from farthing.channels.state import DOUBT_UNKNOWN, ChainView
+from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, ChainView, Phase
 from farthing.channels.terms import Terms
 
 from .small_city import (
@@ -258,6 +260,23 @@ async def test_what_the_hub_has_shown_is_settled_before_anything_may_be_accepted
         await city.chain.start_close(TERMS)
         await until(wallet, lambda: city.chain.settled != [])
         assert city.chain.settled[0].total.transferred_ucent == 4 * PRICE_UCENT
+
+
+async def test_a_close_in_agreement_is_not_asked_for_while_the_hub_keeps_back_what_it_has_shown(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recovered(city, await lost(city))
+    monkeypatch.setattr(Resending, "start", lambda *_: None)
+    async with city.wallet() as wallet:
+        await until(wallet, lambda: wallet.channels()[0].doubt_ends != DOUBT_UNKNOWN)
+        city.chain.mine(seconds=2 * OFFER_SECONDS_MAX)
+        await wallet._follower.refresh()
+        await until(wallet, lambda: wallet.channels()[0].phase is Phase.LIVE)
+        with pytest.raises(TookTooLong, match="closing in agreement"):
+            await wallet.close(timeout_seconds=0.2)
+        assert not wallet.channels()[0].we_want_close
+        await wallet.start_close(timeout_seconds=10)
+        assert [one.total.transferred_ucent for one in city.chain.settled] == [4 * PRICE_UCENT]
 
 
 async def test_a_recovered_wallet_closes_alone_with_what_the_hub_has_shown(

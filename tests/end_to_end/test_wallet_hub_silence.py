@@ -3,10 +3,11 @@
 import pytest
 
 from farthing.channels.client import connection
+from farthing.channels.client.connection import LinkState
 from farthing.channels.client.folder import Folder, MalformedSettings, Policy, write_settings
 from farthing.channels.client.tls import Dialled
 from farthing.channels.client.wallet import Wallet
-from farthing.channels.state import ChainStatus
+from farthing.channels.state import ChainStatus, Channel
 
 from .small_city import (
     ALICE,
@@ -84,6 +85,26 @@ async def test_a_wallet_that_is_told_to_closes_without_the_hub_and_is_paid(
         await passes(city, wallet, WINDOW_SECONDS)
         await until(wallet, lambda: city.chain.view(channel).status is ChainStatus.CLOSED)
         assert city.chain.tokens[ALICE.address] == 4 * PRICE_UCENT
+
+
+async def test_a_hub_that_comes_back_while_the_wallet_settles_is_not_left(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(city, close_seconds=CLOSE)
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        settle = wallet._guard.settle
+
+        async def slowly(channel: Channel) -> None:
+            await settle(channel)
+            wallet._connection.state = LinkState.CONNECTED
+
+        monkeypatch.setattr(wallet._guard, "settle", slowly)
+        await goes_silent(city, wallet, monkeypatch)
+        await passes(city, wallet, CLOSE + 1)
+        await until(wallet, lambda: wallet._hub_silence.since is None)
+        assert len(city.chain.settled) == 1
+        assert city.chain.view(wallet.channels()[0].id).status is ChainStatus.OPEN
 
 
 async def test_a_wallet_that_was_off_does_not_take_that_for_the_hubs_silence(

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from farthing.channels.client import taking_out
+from farthing.channels.client.ledger import Statement
 from farthing.channels.client.results import NotJoined, TookTooLong
 from farthing.channels.client.rpc import RpcUnreachable
 from farthing.channels.client.taking_out import (
@@ -26,12 +27,15 @@ from farthing.channels.refusals import InsufficientBalance, NotNow
 from farthing.channels.state import (
     ACT_AGAIN_SECONDS,
     OFFER_SECONDS,
+    Channel,
     Moment,
     Phase,
     Withdrawal,
+    WithdrawalTerms,
 )
 from farthing.channels.terms import Terms
 from farthing.channels.withdrawing import WithdrawalPending
+from farthing.node.allowances import TooManyWithdrawals
 
 from .small_city import (
     ALICE,
@@ -274,6 +278,24 @@ async def test_what_the_hub_refuses_is_named_and_stays_reserved(
         await pass_time(city, wallet, ACT_AGAIN_SECONDS)
         await until(wallet, lambda: wallet.balance().withdrawing_ucent == 0)
         assert city.chain.tokens == {ALICE.address: EARNED_UCENT + 1_000}
+
+
+class Stingy:
+    """A hub that has countersigned as many withdrawals today as it does."""
+
+    def refusal(self, channel: Channel, terms: WithdrawalTerms) -> LocalError:
+        del channel, terms
+        return TooManyWithdrawals(10)
+
+    def countersigned(self, channel: Channel) -> list[Statement]:
+        raise AssertionError(f"{channel.id.hex()} was countersigned")
+
+
+async def test_what_a_hub_signs_no_more_of_today_is_said_at_once(city: SmallCity) -> None:
+    async with earned(city) as wallet:
+        city.hub.driver.countersigning = Stingy()
+        with pytest.raises(WithdrawalRefused, match="this hub signs 10 withdrawals"):
+            await wallet.withdraw(20_000, timeout_seconds=10)
 
 
 async def test_a_hub_with_a_stale_view_is_asked_again(

@@ -7,21 +7,41 @@ from typing import Any
 import pytest
 
 from farthing.channels.events import (
+    AskedClose,
     AskedPay,
     AskedWithdraw,
     Elapsed,
     Received,
     RecognisedOwn,
     RecogniseOwn,
+    VerifyWithdrawal,
 )
-from farthing.channels.messages import Reestablish, SignedTotal, WithdrawalOffer
+from farthing.channels.messages import (
+    CloseOffer,
+    CloseRequest,
+    Reestablish,
+    SignedTotal,
+    WithdrawalOffer,
+)
 from farthing.channels.refusals import NotNow
 from farthing.channels.state import OFFER_SECONDS_MAX, Link
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
 
 from ..nodes import Node
-from ..people import ALICE, CHANNEL, NOW, channel, lane, moment, payment, voucher
+from ..people import (
+    ALICE,
+    CHANNEL,
+    DEPOSIT,
+    NOW,
+    TERMS,
+    channel,
+    lane,
+    moment,
+    payment,
+    view,
+    voucher,
+)
 from .attacks import alice_at, queued, refused, update
 
 RESTORED: dict[str, Any] = {"link": Link.GREETING, "fresh_boot": True}
@@ -97,3 +117,41 @@ def test_a_folder_brought_whole_from_another_machine_is_noticed(tmp_path: Path) 
         node = Node(tmp_path / "alice.sqlite", ALICE, elsewhere=tmp_path / machine)
         assert node.driver.in_doubt is in_doubt
         node.ledger.close()
+
+
+# -- a database that has forgotten what the chain has settled ------------------------------------
+
+BEHIND: dict[str, Any] = {"chain": view(settled_ucent=(0, 7))}
+"""Alice accepted 7 from bob, settled them, and was then restored from before that."""
+
+
+def test_a_restored_party_agrees_on_no_close_below_what_the_chain_has_settled() -> None:
+    asked = step(channel(**BEHIND), Received(message=CloseRequest(channel=CHANNEL)), moment())
+    assert asked.effects == ()
+    wishes = step(channel(**BEHIND), AskedClose(), moment())
+    assert wishes.effects == ()
+    offer = CloseOffer(
+        channel=CHANNEL,
+        transferred_a_ucent=0,
+        transferred_b_ucent=0,
+        expires=NOW + 90,
+        signature=bytes(65),
+    )
+    answered = step(wishes.state, Received(message=offer), moment())
+    assert refused(answered.effects) == "behind-the-chain"
+
+
+def test_a_restored_party_lets_nobody_withdraw_what_the_chain_has_settled() -> None:
+    offer = WithdrawalOffer(
+        channel=CHANNEL,
+        account=TERMS.account_b,
+        total_ucent=DEPOSIT - 6,
+        expires=NOW + 90,
+        signature=bytes(65),
+    )
+    asked = step(channel(**BEHIND), Received(message=offer), moment())
+    assert refused(asked.effects) == "insufficient-balance"
+    less = step(
+        channel(**BEHIND), Received(message=replace(offer, total_ucent=DEPOSIT - 7)), moment()
+    )
+    assert [type(effect) for effect in less.effects] == [VerifyWithdrawal]

@@ -115,3 +115,22 @@ async def test_a_tower_that_claims_to_hold_what_it_was_not_given_is_not_believed
         with pytest.raises(PeerError):
             link.on_message(wire, said)
         assert link.row()["uncovered_ucent"] == 5
+
+
+async def test_what_a_hub_has_only_shown_to_a_recovered_wallet_is_handed_to_its_tower(
+    tmp_path: Path,
+) -> None:
+    with alice_at(tmp_path) as (node, _):
+        place = TowerPlace(address=HubAddress(host="127.0.0.1", port=1), signer=MALLORY.address)
+        link = Link(place, {}, DOMAIN, ALICE, node.driver)
+        link.attach(Pulse(), Notices())
+        link.shown = {CHANNEL: voucher(Side.B, lane(9))}
+        node.driver.feed(CHANNEL, ObservedChannel(view=view()))
+        assert link.row()["uncovered_ucent"] == 9
+        link._deposit(wire_with(MALLORY.address), node.state())
+        assert link._sent[CHANNEL].transferred_ucent == 9
+        assert link._sent[CHANNEL].signature == link.shown[CHANNEL].signature
+        link.on_message(
+            wire_with(MALLORY.address), VoucherKept(channel=CHANNEL, nonce=1, transferred_ucent=9)
+        )
+        assert link.row()["uncovered_ucent"] == 0

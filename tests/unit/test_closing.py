@@ -460,3 +460,13 @@ def test_after_the_freeze_without_a_connection_nothing_is_said() -> None:
     result = step(state, ObservedChannel(view=confirmed), moment(confirmed.timestamp))
     assert result.effects == ()
     assert result.state.phase is Phase.DOWN
+
+
+def test_a_restored_party_closes_once_it_holds_again_what_the_chain_has_settled() -> None:
+    state = step(channel(chain=view(settled_ucent=(0, 7))), AskedClose(), moment()).state
+    update = Update(
+        channel=CHANNEL, first_nonce=1, signature=THEIRS, payments=(payment(7, number=1),)
+    )
+    behind = step(state, Received(message=update), moment()).state
+    caught_up = step(behind, Verified(voucher=voucher(Side.B, lane(7))), moment())
+    assert Send(message=CloseRequest(channel=CHANNEL)) in caught_up.effects

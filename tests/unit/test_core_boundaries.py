@@ -124,6 +124,7 @@ CODES = {
     refusals.FalseReceipt: ("false-receipt", False),
     refusals.StaleView: ("stale-view", True),
     refusals.OfferLifetime: ("offer-lifetime", False),
+    refusals.BehindTheChain: ("behind-the-chain", False),
     WithdrawalPending: ("withdrawal-pending", True),
 }
 """What programs match, and whether trying again helps: part of the protocol."""

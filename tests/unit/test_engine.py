@@ -261,6 +261,15 @@ async def test_a_wallet_has_so_many_submissions_decided_in_a_day(tmp_path: Path)
         assert hub.engine._too_many(bob.terms.signer_b, hub.now) is None
 
 
+async def test_keys_without_a_channel_leave_nothing_behind(hub: Parts) -> None:
+    for number in range(3):
+        stranger = RememberingWire(Address(bytes([number]) * 20))
+        hub.engine.on_connected(stranger, Address(bytes([number]) * 20))
+        hub.engine.on_message(stranger, submit_message(secrets.token_bytes(16), "1"))
+        assert answers(stranger)[0].outcomes[0].code == "no-channel"
+    assert hub.engine._allowance._used == {}
+
+
 async def test_one_wallet_cannot_have_everybody_s_submissions_wait(
     hub: Parts, bob: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

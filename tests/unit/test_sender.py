@@ -256,6 +256,35 @@ def test_a_transaction_that_pays_too_little_is_replaced_by_itself_for_more(
     assert {sent.block for sent in sender._outbox.rows} == {101}  # the replaced one is used up
 
 
+def test_a_replacement_that_the_node_refuses_leaves_the_first_one_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender_module, "RECEIPT_SECONDS_MAX", 10)
+    monkeypatch.setattr(sender_module, "PUSH_AGAIN_SECONDS", 0)
+    sender, node = made()
+    node.price, node.mines = 100, False
+
+    def take(raw: str) -> Any:
+        if not node.sent:
+            taken = node.take(raw)
+            node.price = 1_000  # dearer than the account can pay
+            return taken
+        node.mine()
+        return {"code": -32000, "message": "insufficient funds"}
+
+    node.answers["eth_sendRawTransaction"] = take
+    assert send(sender)["blockNumber"] == 101  # it is the first one, which nobody took for failed
+    assert [nonce_and_fee(raw) for raw in node.mined] == [(0, 100)]
+
+
+@pytest.mark.parametrize("odd", [{"blockNumber": None}, {"status": None}])
+def test_a_receipt_that_lacks_what_is_read_of_it_is_no_answer(odd: dict[str, Any]) -> None:
+    sender, node = made()
+    node.answers["eth_getTransactionReceipt"] = lambda asked: {**node.receipt(asked), **odd}
+    with pytest.raises(ChainUnreachable, match="makes no sense"):
+        send(sender)
+
+
 def test_a_fee_that_an_endpoint_makes_up_is_bounded() -> None:
     sender, node = made()
     node.price = 10**18
