@@ -199,7 +199,8 @@ class Connection:
             except FarthingError as error:
                 if isinstance(error, InvariantBroken | LedgerUnusable):
                     raise
-                self.failures += 1
+                if not isinstance(error, RunningTwice):  # which the hub itself has said
+                    self.failures += 1
                 self._lost(error)
             if self._was_good or trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
