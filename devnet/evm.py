@@ -120,7 +120,8 @@ def _decode(raw: bytes) -> SignedTransactionAPI:
         decoded = FreeGasVM.get_transaction_builder().decode(raw)
     except _UNREADABLE as error:
         raise MalformedTransaction(f"the raw transaction cannot be read ({error})") from error
-    if decoded.encode() != raw:
+    # A copy: what was decoded keeps the bytes it came from, an empty list in a number's place too.
+    if decoded.copy().encode() != raw:
         raise MalformedTransaction("the raw transaction is not in canonical RLP")
     return decoded
 

@@ -730,6 +730,26 @@ def test_no_changed_byte_breaks_the_reading_of_transactions(
         chain.close()
 
 
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_an_empty_list_in_the_place_of_a_number_is_no_transaction(kind: int) -> None:
+    fields: dict[int, dict[str, Any]] = {
+        0: {"gasPrice": 0, "value": 0},
+        1: {"type": 1, "gasPrice": 0, "value": 0, "accessList": []},
+        2: {"type": 2, "maxFeePerGas": 0, "maxPriorityFeePerGas": 0, "value": 0},
+    }
+    chain = made_chain()
+    try:
+        sent = bytes.fromhex(raw(chain, **fields[kind])[2:])
+        zeros = [place for place, byte in enumerate(sent[:40]) if byte == 0x80]
+        assert zeros
+        for place in zeros:
+            changed = sent[:place] + b"\xc0" + sent[place + 1 :]
+            error = refusal(chain, "eth_sendRawTransaction", to_hex(changed))
+            assert error["code"] in (-32602, -32000)
+    finally:
+        chain.close()
+
+
 @given(
     fields=st.dictionaries(
         st.sampled_from(["to", "data", "gas", "gasPrice", "value", "nonce", "accessList"]),
