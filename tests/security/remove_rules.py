@@ -288,13 +288,13 @@ whole folder: exactly the named test must fail, and every other one must pass. "
 within `tests/security/`; many tests elsewhere notice as well. Where several lines of defence would
 each stop an attack, the removal takes all of them away, and the row says so.
 
-The last full run: {count} removals, and each made exactly its own attack succeed.
-This page is written by that run (`--write`), and a test compares it with the table.
+There are {count} removals. Each is run when its row is written, all of them before a release; a
+test compares this page with the table.
 """
 
 
 def render(table: Table) -> str:
-    """The page's text, as after a run in which every removal was exact."""
+    """The page's text."""
     parts = [_HEAD.format(count=len(table.removals))]
     for section, items in table.items.items():
         parts.append(f"\n## {section}\n\n| | attack | removed | id |\n|---|---|---|---|\n")
