@@ -51,9 +51,10 @@ class Paying:
 
     def many(self, orders: Sequence[tuple[int, str]]) -> tuple[ChannelId, int]:
         """Order amounts with their purposes, all or none; the channel and the first nonce."""
-        moment = self._moment()
-        payments = tuple(usage_payment(amount, purpose, moment) for amount, purpose in orders)
-        channel = self._payable()
+        channel, moment = self._payable(), self._moment()
+        payments = tuple(
+            usage_payment(amount, purpose, moment, channel.chain) for amount, purpose in orders
+        )
         return channel.id, self._driver.pay(channel.id, payments, ())
 
     async def acknowledged(

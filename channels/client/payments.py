@@ -23,7 +23,7 @@ from ..receipt import (
     ReceiptType,
     make_receipt,
 )
-from ..state import Channel, Moment
+from ..state import ChainView, Channel, Moment
 from ..units import check_amount
 from ..voucher import Payment
 from .driver import Driver
@@ -131,20 +131,33 @@ def check_purpose(purpose: str) -> str:
     return purpose
 
 
-def usage_payment(amount_ucent: int, purpose: str, moment: Moment) -> Payment:
-    """A payment for use; raises `AmountOutOfRange`, `BadPurpose`."""
-    return _payment(ReceiptType.USAGE, amount_ucent, moment, {"purpose": check_purpose(purpose)})
+def usage_payment(
+    amount_ucent: int, purpose: str, moment: Moment, view: ChainView | None
+) -> Payment:
+    """A payment for use on a channel last seen in `view`.
+
+    Raises `AmountOutOfRange`, `BadPurpose`, `ChainNotSeen`.
+    """
+    fields = {"purpose": check_purpose(purpose)}
+    return _payment(ReceiptType.USAGE, amount_ucent, moment, view, fields)
 
 
 def _payment(
-    kind: ReceiptType, amount_ucent: int, moment: Moment, fields: dict[str, Any]
+    kind: ReceiptType,
+    amount_ucent: int,
+    moment: Moment,
+    view: ChainView | None,
+    fields: dict[str, Any],
 ) -> Payment:
-    _seen(moment)
-    common = {
-        "amount": check_amount(amount_ucent),
-        "block": moment.head_block,
-        "at": moment.head_timestamp,
-    }
+    """A payment whose receipt names the newest block that was seen.
+
+    A channel that was just taken up is ahead of the head: an older block would say that it was paid
+    on before it opened.
+    """
+    block, at = _seen(moment).head_block, moment.head_timestamp
+    if view is not None and view.block > block:
+        block, at = view.block, view.timestamp
+    common = {"amount": check_amount(amount_ucent), "block": block, "at": at}
     receipt = make_receipt(kind, {**common, **fields}, salt=secrets.token_bytes(WORD_BYTES))
     return Payment(amount_ucent=amount_ucent, receipt=receipt)
 
@@ -334,8 +347,11 @@ class Requests:
         """
         ask = self._open(request)
         fields = {"purpose": ask.purpose, "request": ask.id}
-        payment = _payment(ReceiptType.REQUEST, ask.amount_ucent, self._moment(), fields)
-        nonce = self._driver.get(ask.channel).sent.promised.nonce + 1
+        channel = self._driver.get(ask.channel)
+        payment = _payment(
+            ReceiptType.REQUEST, ask.amount_ucent, self._moment(), channel.chain, fields
+        )
+        nonce = channel.sent.promised.nonce + 1
         paid = _with(ask, state=RequestState.PAID, nonce=nonce)
         self._driver.pay(ask.channel, (payment,), [_statement(paid)])
         self._asks[False, ask.id] = paid
