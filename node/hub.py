@@ -128,6 +128,7 @@ class Hub:
 
     def channel_rows(self) -> list[dict[str, Any]]:
         """One row a channel: parties, phase, totals and what is settled, in µ¢."""
+        self.silence.note()
         return [
             {
                 "channel": to_hex(c.id),

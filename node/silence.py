@@ -102,16 +102,19 @@ class Silence:
 
     async def look(self) -> None:
         """Note who was heard, say who is silent, and end the channels of those silent for long."""
-        statements = [*self._note(), *self._save()]
-        if statements:
-            self._driver.store(statements)
+        self.note()
         self._tell()
         for channel in list(self._driver.channels.values()):
             if self._must_close(channel):
                 await self._close(channel)
 
-    def _note(self) -> Iterator[Statement]:
-        """Take in who was heard since the last look; only changes are written."""
+    def note(self) -> None:
+        """Take in who was heard since the last time; only changes are written."""
+        statements = [*self._noted(), *self._save()]
+        if statements:
+            self._driver.store(statements)
+
+    def _noted(self) -> Iterator[Statement]:
         present, now, at = self._heard_since(), self._uptime(), int(time.time())
         for channel in self._driver.channels.values():
             if channel.chain is not None and channel.chain.status is ChainStatus.CLOSED:
