@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
-import signal
-import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from ..node.programme import EXAMPLE, check_programmes, load_programme
 from .doctor import hub_doctor
 from .keys import AMOUNT, FILE
 from .output import EXIT_REFUSED, Form, emit, emit_rows, json_option, reports_errors, rows_options
+from .serving import say_ready, serve_until_told
 
 PASSWORD_BYTES = 24
 
@@ -227,20 +226,7 @@ def serve(*, config: Path, as_json: bool) -> None:
       farthing hub serve --config hub/hub.toml
     """
     del as_json  # the ready line is JSON either way; the flag is there as on every command
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
-    )
-    settings = read_config(config)
-    trio.run(_serve, settings, strict_exception_groups=True)
-
-
-async def _serve(settings: HubConfig) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run, settings)
-            async for _ in signals:  # while it starts, too
-                nursery.cancel_scope.cancel()
-                break
+    serve_until_told(partial(_run, read_config(config)))
 
 
 async def _run(settings: HubConfig) -> None:
@@ -259,8 +245,7 @@ async def _run(settings: HubConfig) -> None:
         }
         if running.tls is not None:
             ready["certificate"] = running.tls.fingerprint
-        click.echo(json.dumps(ready))
-        sys.stdout.flush()
+        say_ready(ready)
 
 
 def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:

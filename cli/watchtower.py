@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import secrets
-import signal
-import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from .hub import (
 )
 from .keys import FILE, deployment_option, rpc_option
 from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
+from .serving import say_ready, serve_until_told
 
 CHANNEL_COLUMNS = (
     *("status", "transferred_ucent", "settled_ucent", "seen_at", "answered_ucent", "answered_at"),
@@ -149,19 +147,7 @@ def serve(*, config: Path, as_json: bool) -> None:
       farthing watchtower serve --config tower/watchtower.toml
     """
     del as_json  # the ready line is JSON either way; the flag is there as on every command
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
-    )
-    trio.run(_serve, read_config(config), strict_exception_groups=True)
-
-
-async def _serve(settings: TowerConfig) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run, settings)
-            async for _ in signals:  # while it starts, too
-                nursery.cancel_scope.cancel()
-                break
+    serve_until_told(partial(_run, read_config(config)))
 
 
 async def _run(settings: TowerConfig) -> None:
@@ -178,8 +164,7 @@ async def _run(settings: TowerConfig) -> None:
         }
         if running.tls is not None:
             ready["certificate"] = running.tls.fingerprint
-        click.echo(json.dumps(ready))
-        sys.stdout.flush()
+        say_ready(ready)
 
 
 def ask(config: Path, method: str, params: Mapping[str, Any]) -> Any:

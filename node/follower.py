@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ..channels.client.driver import Driver
+from ..channels.client.heads import ChainChanging, check_time
 from ..channels.client.ledger import Statement
 from ..channels.client.vanished import what_vanished
 from ..channels.errors import ChainError
@@ -34,22 +35,6 @@ CHANGES_TOLD_MAX = 20
 """Channels named in the log after a reorganisation; the number of all is told too."""
 
 log = logging.getLogger("farthing.hub.chain")
-
-
-class ChainChanging(ChainError):
-    """A block was another one after it had been read than before."""
-
-    code = "chain-changing"
-    remedy = "wait until the endpoint's node has settled on a chain, or use another endpoint"
-    retryable = True
-
-
-class ChainFromTheFuture(ChainError):
-    """The newest block's time is far ahead of this machine's clock."""
-
-    code = "chain-from-the-future"
-    remedy = "put this machine's clock right; if it is, use another endpoint: this one lies"
-    retryable = True
 
 
 class Members:
@@ -169,7 +154,12 @@ class Follower:
         """Take in everything up to the newest confirmed head; raises `ChainError`."""
         head = await self._desk.read(lambda chain: chain.head())
         seen = int(time.time())
-        self._check_time(head, seen)
+        check_time(
+            block=head.number,
+            timestamp=head.timestamp,
+            now=seen,
+            ahead_seconds_max=self._ahead_seconds_max,
+        )
         if head.hash != self._head.hash:
             news = await self._read(driver, head)
             # No waiting from here on: the head, its channels and its members change as one.
@@ -183,14 +173,6 @@ class Follower:
         elif time.monotonic() - self._elapsed_at >= ELAPSE_SECONDS:
             self._elapse(driver, driver.channels)
         self._head_seen = seen
-
-    def _check_time(self, head: Head, now: int) -> None:
-        """Refuse a time that would end offers and doubts long before they are dead (rule 3)."""
-        most = self._ahead_seconds_max
-        if most is not None and head.timestamp > now + most:
-            raise ChainFromTheFuture(
-                f"block {head.number} is {head.timestamp - now} s ahead of this machine's clock"
-            )
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -215,7 +197,7 @@ class Follower:
         # Views and logs are read by number: all of one chain only if it is still this block.
         found = await self._desk.read(lambda chain: chain.block_hash(head.number))
         if found != head.hash:
-            raise ChainChanging(f"block {head.number} was replaced while it was read")
+            raise ChainChanging(head.number)
         return news
 
     async def _first_unread(self, head: Head, news: _News) -> int:

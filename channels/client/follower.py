@@ -21,6 +21,7 @@ from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment
 from .chain import Head
 from .closings import Closings, Look
 from .driver import Driver
+from .heads import ChainChanging, check_time
 from .ledger import Ledger, Statement
 from .ports import ChainPort
 from .pulse import Notices, Pulse
@@ -37,22 +38,6 @@ RETRY_SECONDS_MAX: Final = 30.0
 
 HEAD_KEPT_SECONDS: Final = 600
 """Between two times that the head is written down for the next start: flash wears out."""
-
-
-class ChainChanging(ChainError):
-    """A block was another one after it had been read than before."""
-
-    code = "chain-changing"
-    remedy = "wait until the endpoint's node has settled on a chain, or use another endpoint"
-    retryable = True
-
-
-class ChainFromTheFuture(ChainError):
-    """The newest block's time is far ahead of this device's clock."""
-
-    code = "chain-from-the-future"
-    remedy = "put this device's clock right; if it is, use another endpoint: this one lies"
-    retryable = True
 
 
 class HeadWentBack(ChainError):
@@ -194,11 +179,12 @@ class Follower:
         if known is not None and head.block < known.block:
             self.identified = False
             raise HeadWentBack(f"block {head.block} was given after block {known.block}")
-        most = self._ahead_seconds_max
-        if most is not None and head.timestamp > now + most:
-            raise ChainFromTheFuture(
-                f"block {head.block} is {head.timestamp - now} s ahead of this device's clock"
-            )
+        check_time(
+            block=head.block,
+            timestamp=head.timestamp,
+            now=now,
+            ahead_seconds_max=self._ahead_seconds_max,
+        )
 
     async def _was_replaced(self, head: Head) -> bool:
         """Whether the newest block that was read before is gone."""
@@ -226,7 +212,7 @@ class Follower:
         )
         # All of it was read by the block's number: it is of one chain if that is still this block.
         if await self.chain.block_hash(head.block) != head.block_hash:
-            raise ChainChanging(f"block {head.block} was replaced while it was read")
+            raise ChainChanging(head.block)
         self.funds = funds
         return views, look
 

@@ -8,7 +8,6 @@ same again looks at the chain first, which by then shows what became of it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..bounded_json import NotJson
 from ..errors import LocalError
 from ..hashing import keccak256
 from ..ids import Address, to_hex
+from .durable_file import make_folder, write_whole
 
 KEEP_BLOCKS: Final = 12
 """Blocks on top of a transaction after which it is forgotten, where more do not confirm it: a
@@ -184,7 +184,7 @@ class Quarrel:
 
 def _read(folder: Path) -> list[Sent]:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         return [_read_one(path) for path in sorted(folder.glob("*.json"))]
     except OSError as error:
         raise OutboxUnusable(f"{folder} cannot be read ({error.strerror})") from error
@@ -200,20 +200,8 @@ def _read_one(path: Path) -> Sent:
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:
-    """Write a file whole or not at all, and durably: its name too."""
-    draft = folder / f".{name}.draft"
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / name)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_whole(folder / name, content)
     except OSError as error:
         raise OutboxUnusable(f"{folder} cannot be written ({error.strerror})") from error
 

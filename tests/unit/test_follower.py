@@ -10,12 +10,13 @@ import pytest
 import trio
 import trio.lowlevel
 
+from farthing.channels.client.heads import ChainChanging, ChainFromTheFuture
 from farthing.channels.events import ObservedChannel
 from farthing.channels.ids import Address
 from farthing.channels.state import ChainStatus, Channel
 from farthing.node import follower as follower_module
 from farthing.node.chain import LOG_BLOCKS_MAX, ChainWentBack, Logs, MemberStatus, OpenedChannel
-from farthing.node.follower import ChainChanging, ChainFromTheFuture, Follower
+from farthing.node.follower import Follower
 from farthing.node.sender import ChainUnreachable
 
 from ..hub_parts import ACCOUNT, Parts, fresh_channel, member, parts
