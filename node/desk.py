@@ -1,19 +1,26 @@
-"""Where the hub's blocking chain calls run: reads side by side, transactions one at a time."""
+"""Where the hub's blocking chain calls run: reads side by side, transactions one at a time.
+
+Rule: where what is sent cannot be written down, nothing is sent, and that is said once and shown
+until it can be; whoever wanted to send tries again, as when the endpoint does not answer.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
-from ..channels.ids import Address
+from ..channels.client.outbox import OutboxUnusable
 from .chain import Web3Chain
 
 READS_MAX = 4
 """Threads that wait for the RPC; a node on the same machine is not faster with more."""
 
 Result = TypeVar("Result")
+
+log = logging.getLogger("farthing.hub.chain")
 
 
 class ChainDesk:
@@ -27,6 +34,8 @@ class ChainDesk:
         self._chain = chain
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._sending = trio.Lock()
+        self.trouble: OutboxUnusable | None = None
+        """Why nothing can be sent, whatever the chain says; None while it can."""
 
     async def read(self, call: Callable[[Web3Chain], Result]) -> Result:
         """Run a reading call; raises `ChainError`."""
@@ -35,21 +44,35 @@ class ChainDesk:
         )
 
     async def send(self, call: Callable[[Web3Chain], Result]) -> Result:
-        """Run a sending call after all earlier ones have ended; raises `ChainError`."""
+        """Run a sending call after all earlier ones have ended; raises `NOT_SENT`."""
         async with self._sending:
-            return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
+            return await self._send(call)
 
     async def send_noted(
         self,
-        account: Address,
         note: Callable[[int], Awaitable[None]],
-        call: Callable[[Web3Chain], Result],
+        call: Callable[[Web3Chain, int], Result],
+        *,
+        least: int,
     ) -> Result:
-        """The same for a call of one transaction whose nonce is noted first.
+        """The same for a call of one transaction whose nonce is noted first, of `least` on.
 
         `note` is awaited with it while nothing else is sent; if it raises, nothing is.
         """
         async with self._sending:
-            nonce = await self.read(lambda chain: chain.next_nonce(account))
+            nonce = await self._send(lambda chain: chain.ready_nonce(least=least))
             await note(nonce)
-            return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
+            return await self._send(lambda chain: call(chain, nonce))
+
+    async def _send(self, call: Callable[[Web3Chain], Result]) -> Result:
+        try:
+            result = await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
+        except OutboxUnusable as error:
+            if self.trouble is None:
+                log.warning("nothing can be sent: %s", error)
+            self.trouble = error
+            raise
+        if self.trouble is not None:
+            log.info("transactions are sent again")
+        self.trouble = None
+        return result

@@ -100,8 +100,9 @@ class Follower:
         self._first_block = first_block
         self._ahead_seconds_max = ahead_seconds_max
         self._elapsed_at = 0.0
-        self.on_replaced: Callable[[], None] = lambda: None
-        """Called when confirmed blocks were replaced, after the new ones were taken in."""
+        self.on_replaced: Callable[[int], None] = lambda _: None
+        """Called when confirmed blocks were replaced, with the newest that stands (0 if none is
+        known), after the new ones were taken in and in the same commit."""
         self._head = Head(number=0, hash=b"", timestamp=0)
         self._head_seen = 0
         self._moved = trio.Event()
@@ -167,7 +168,7 @@ class Follower:
             self._take_members(driver, news, head)
             self._take_channels(driver, news, on_opened)
             if news.fork is not None or news.forgot:
-                self.on_replaced()
+                self.on_replaced(0 if news.forgot else news.fork or 0)
             moved, self._moved = self._moved, trio.Event()
             moved.set()
         elif time.monotonic() - self._elapsed_at >= ELAPSE_SECONDS:

@@ -108,6 +108,7 @@ class Hub:
             "head_block": moment.head_block,
             "view_age_seconds": moment.view_age_seconds(),
             "chain_trouble": None if trouble is None else str(trouble),
+            "sending_trouble": None if self.desk.trouble is None else str(self.desk.trouble),
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
@@ -258,7 +259,6 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
-    follower.on_replaced = settler.forget_attempts
     watcher = Watcher(driver, desk, settler, follower)
     silence = Silence(
         store.ledger,
@@ -273,6 +273,12 @@ def _put_together(
     liquidity = Liquidity(config, store.ledger, driver, chain, rewards)
     liquidity.is_present = lambda channel: not silence.is_silent(channel)
     engine.cover = engine.requests.cover = liquidity
+
+    def replaced(standing: int) -> None:
+        settler.forget_attempts()
+        liquidity.take_back(standing)
+
+    follower.on_replaced = replaced
     entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import trio
 
-from ..channels.errors import ChainError, LocalError
+from ..channels.client.outbox import NOT_SENT
+from ..channels.errors import LocalError
 from .allowances import Allowances
 from .answers import Problem
 from .chain import Mined, OpenRow
@@ -74,7 +75,7 @@ class Opener:
             try:
                 await self._know_all()
                 refusals = await self._open_what_may(tried)
-            except ChainError as error:
+            except NOT_SENT as error:
                 log.warning("%s", error)
                 # "not-now" makes a wallet ask again; what the chain said is for the operator.
                 problem = ("not-now", "the hub cannot open a channel now", "try again later")

@@ -98,6 +98,7 @@ class Tower:
             "head_block": self.lookout.head.number,
             "view_age_seconds": self.lookout.view_age_seconds(),
             "chain_trouble": None if trouble is None else str(trouble),
+            "sending_trouble": None if self.desk.trouble is None else str(self.desk.trouble),
         }
 
     def channel_rows(self) -> list[dict[str, Any]]:

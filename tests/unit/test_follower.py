@@ -153,8 +153,8 @@ async def test_only_what_replaced_blocks_touched_is_read_again(
     hub.chain.members[BOB] = member(BOB, MemberStatus.NONE)
     hub.chain.views[channel.id] = hub.open_view(deposit_ucent=(7, 0))
     hub.chain.asked.clear()
-    replaced: list[bool] = []
-    follower.on_replaced = lambda: replaced.append(True)
+    replaced: list[int] = []
+    follower.on_replaced = replaced.append
     await poll(hub, follower)
     assert hub.chain.asked.count("view") == 1  # the other channel was in none of them
     assert hub.chain.asked.count("logs") == 1
@@ -162,7 +162,7 @@ async def test_only_what_replaced_blocks_touched_is_read_again(
     view = hub.driver.get(channel.id).chain
     assert view is not None
     assert view.deposit_ucent == (7, 0)
-    assert replaced == [True]
+    assert replaced == [100]
     assert "the blocks after 100 were replaced" in caplog.text
     assert "µ¢ of deposits have vanished from the chain" in caplog.text
     assert [block.number for block in hub.store.recent_blocks()] == [100, 103]
