@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import trio
 
-from ..channels.client.outbox import OutboxUnusable
+from ..channels.client.outbox import Outbox, OutboxUnusable
 from .chain import Web3Chain
 
 READS_MAX = 4
@@ -30,12 +30,17 @@ class ChainDesk:
     read changes nothing, and what became of a transaction is read from the chain at the next start.
     """
 
-    def __init__(self, chain: Web3Chain) -> None:
+    def __init__(self, chain: Web3Chain, outbox: Outbox | None = None) -> None:
+        """Call that port, which writes what it sends into this outbox."""
         self._chain = chain
+        self._outbox = Outbox() if outbox is None else outbox
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._sending = trio.Lock()
-        self.trouble: OutboxUnusable | None = None
+
+    @property
+    def trouble(self) -> OutboxUnusable | None:
         """Why nothing can be sent, whatever the chain says; None while it can."""
+        return self._outbox.trouble
 
     async def read(self, call: Callable[[Web3Chain], Result]) -> Result:
         """Run a reading call; raises `ChainError`."""
@@ -65,14 +70,12 @@ class ChainDesk:
             return await self._send(lambda chain: call(chain, nonce))
 
     async def _send(self, call: Callable[[Web3Chain], Result]) -> Result:
+        before = self.trouble
         try:
-            result = await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
-        except OutboxUnusable as error:
-            if self.trouble is None:
-                log.warning("nothing can be sent: %s", error)
-            self.trouble = error
-            raise
-        if self.trouble is not None:
-            log.info("transactions are sent again")
-        self.trouble = None
-        return result
+            return await trio.to_thread.run_sync(call, self._chain, abandon_on_cancel=True)
+        finally:
+            after = self.trouble
+            if before is None and after is not None:
+                log.warning("nothing can be sent: %s", after)
+            elif before is not None and after is None:
+                log.info("transactions are sent again")

@@ -173,18 +173,13 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
         listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
-        desk = ChainDesk(
-            Web3Chain(
-                web3,
-                deployment,
-                signer=account,
-                confirmations=config.confirmations,
-                outbox=Outbox(
-                    config.data_dir / OUTBOX_NAME,
-                    keep_blocks=max(config.confirmations, KEEP_BLOCKS),
-                ),
-            )
+        outbox = Outbox(
+            config.data_dir / OUTBOX_NAME, keep_blocks=max(config.confirmations, KEEP_BLOCKS)
         )
+        chain = Web3Chain(
+            web3, deployment, signer=account, confirmations=config.confirmations, outbox=outbox
+        )
+        desk = ChainDesk(chain, outbox)
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)

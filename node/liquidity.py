@@ -158,8 +158,12 @@ class Liquidity:
     def _grant(
         self, channel: Channel, wanted_ucent: int, free_ucent: int | None, budget: int | None
     ) -> tuple[int, Shortage]:
-        """How much of what is wanted may go in now, and what bounds it."""
-        used_ucent = self._book.member_today_ucent(channel.peer_account)
+        """How much of what is wanted may go in now, and what bounds it.
+
+        What is on its way to the same lane, and seems lost, counts for nothing: it is replaced.
+        """
+        again_ucent, again_today_ucent = self._book.on_its_way_to_ucent(channel.id)
+        used_ucent = self._book.member_today_ucent(channel.peer_account) - again_today_ucent
         deposit_ucent = channel.chain.deposit_ucent[Side.A] if channel.chain else 0
         bounds = [
             (wanted_ucent, TOPPING_UP),
@@ -167,9 +171,9 @@ class Liquidity:
             (DEPOSIT_MAX - deposit_ucent, LANE_FULL),
         ]
         if budget is not None:
-            bounds.append((budget, BUDGET))
+            bounds.append((budget + again_ucent, BUDGET))
         if free_ucent is not None:  # not known before the first look
-            bounds.append((free_ucent, OUT_OF_FUNDS))
+            bounds.append((free_ucent + again_ucent, OUT_OF_FUNDS))
         return min(bounds, key=lambda bound: bound[0])
 
     def _free_ucent(self) -> int | None:

@@ -239,17 +239,29 @@ class Sender:
 
         Its nonce is used up by one of the two, should the account ever get there; until then
         neither stands in the way, and who wants the call looks at the chain and makes it again.
+        Nodes that hold the call replace it by a dearer one alone, which not every account can pay.
         """
         text = "%s: nonce %d is not to be reached: it is given up, and made again where needed"
         log.warning(text, sent.what, sent.nonce)
-        empty = self._empty(sent.nonce, above_wei=sent.fee_per_gas_wei)
-        self._outbox.add(empty)
+        plain = self._empty(sent.nonce)
+        self._outbox.add(plain)
         self._outbox.forget(sent)
+        dearer = self._empty(sent.nonce, above_wei=sent.fee_per_gas_wei)
+        self._outbox.add(dearer)
+        if self._is_taken(dearer) or dearer.raw == plain.raw:
+            return
+        self._outbox.forget(dearer)
+        self._is_taken(plain)  # if not, it is sent when its turn comes
+
+    def _is_taken(self, sent: Sent) -> bool:
+        """Give it to the node, and keep it whatever the node says."""
         try:
-            with _sending(empty.what):
-                self.web3.eth.send_raw_transaction(HexBytes(empty.raw))
-        except TransactionFailed as error:  # it is sent when its turn comes
+            with _sending(sent.what):
+                self.web3.eth.send_raw_transaction(HexBytes(sent.raw))
+        except TransactionFailed as error:
             log.info("%s", error)
+            return False
+        return True
 
     def _fillings(self, judgement: Judgement) -> list[Sent]:
         """Empty transactions for the nonces that are missing in front of what is under way."""

@@ -72,6 +72,12 @@ class TopUps:
         """What was sent and is not known to have arrived, or not to."""
         return sum(one.amount_ucent for one in self.each_on_its_way())
 
+    def on_its_way_to_ucent(self, channel: ChannelId) -> tuple[int, int]:
+        """The same for one lane, and how much of that counts for today."""
+        ours = self.on_their_way.get(channel, ())
+        today_ucent = sum(one.amount_ucent for one in ours if one.day == self._day)
+        return sum(one.amount_ucent for one in ours), today_ucent
+
     def each_on_its_way(self) -> list[TopUp]:
         """All of them, of all channels."""
         return [one for several in self.on_their_way.values() for one in several]

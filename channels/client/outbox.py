@@ -12,7 +12,8 @@ front of a call is filled with empty ones. An empty one does nothing, whenever i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -140,6 +141,8 @@ class Outbox:
         self._keep_blocks = keep_blocks
         self._rows: dict[bytes, Sent] = {}
         self._forgotten_nonce = 0
+        self.trouble: OutboxUnusable | None = None
+        """Why the last write failed, so that nothing is sent; None where it did not."""
         if folder is not None:
             for sent in _read(folder):
                 self._rows[sent.transaction_hash] = sent
@@ -162,8 +165,9 @@ class Outbox:
         """Write one down, durably, before it is sent; raises `OutboxUnusable`."""
         if len(self._rows) >= ROWS_MAX:
             raise OutboxUnusable(f"{ROWS_MAX} transactions are kept and none is final")
-        if self._folder is not None:
-            _write(self._folder, self._name(sent), sent.to_json())
+        with self._writing():
+            if self._folder is not None:
+                write_whole(self._folder / self._name(sent), sent.to_json())
         self._rows[sent.transaction_hash] = sent
 
     def forget(self, sent: Sent) -> None:
@@ -171,12 +175,23 @@ class Outbox:
 
         The nonce after one that a block held is kept.
         """
-        if self._folder is not None:
-            if sent.is_shown and sent.nonce >= self._forgotten_nonce:
-                _write(self._folder, _NEXT, str(sent.nonce + 1).encode())
-                self._forgotten_nonce = sent.nonce + 1
-            _remove(self._folder, self._name(sent))
+        with self._writing():
+            if self._folder is not None:
+                if sent.is_shown and sent.nonce >= self._forgotten_nonce:
+                    write_whole(self._folder / _NEXT, str(sent.nonce + 1).encode())
+                    self._forgotten_nonce = sent.nonce + 1
+                (self._folder / self._name(sent)).unlink(missing_ok=True)
         self._rows.pop(sent.transaction_hash, None)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            text = f"{self._folder} cannot be written ({error.strerror})"
+            self.trouble = OutboxUnusable(text)
+            raise self.trouble from error
+        self.trouble = None
 
     @staticmethod
     def _name(sent: Sent) -> str:
@@ -267,20 +282,6 @@ def _read_next(folder: Path) -> int:
     if not content.isdigit() or len(content) > _DIGITS_MAX:
         raise OutboxUnusable(f"{path} is damaged")
     return int(content)
-
-
-def _remove(folder: Path, name: str) -> None:
-    try:
-        (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutboxUnusable(f"{folder} cannot be written ({error.strerror})") from error
-
-
-def _write(folder: Path, name: str, content: bytes) -> None:
-    try:
-        write_whole(folder / name, content)
-    except OSError as error:
-        raise OutboxUnusable(f"{folder} cannot be written ({error.strerror})") from error
 
 
 def _octets(text: object) -> bytes:

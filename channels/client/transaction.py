@@ -40,8 +40,6 @@ RESUME_SECONDS: Final = 10.0
 
 _TYPE: Final = b"\x02"  # EIP-2718 number of an EIP-1559 transaction
 _GAS_MARGIN_DIVISOR: Final = 4
-_BUMP_DIVISOR: Final = 8
-"""An eighth above the fee of the one that is replaced: nodes want a tenth, some of them that."""
 _GAS_MARGIN: Final = 10_000
 """A quarter and a bit above the estimate: the state may change until the block is made."""
 
@@ -100,7 +98,6 @@ class SignedTransaction:
     call: Call
     nonce: int
     gas_limit: int
-    fee_per_gas_wei: int
     raw: bytes
     transaction_hash: bytes
 
@@ -242,7 +239,7 @@ class TransactionSender:
             to=call.to,
             data=call.data,
             gas_limit=signed.gas_limit,
-            fee_per_gas_wei=signed.fee_per_gas_wei,
+            fee_per_gas_wei=self._fee_per_gas_wei,
         )
         self._outbox.add(sent)
         return sent
@@ -284,18 +281,15 @@ class TransactionSender:
         if self._quarrel.tells(strange=judgement.strange):
             self.on_stranger()
         for sent in judgement.stranded:  # a lie has put it where the account does not get
-            self._written(self._empty(sent.nonce, above_wei=sent.fee_per_gas_wei))
+            self._written(self._empty(sent.nonce))
             self._outbox.forget(sent)
         fillings = tuple(self._written(self._empty(nonce)) for nonce in judgement.missing)
         return fillings + judgement.under_way
 
-    def _empty(self, nonce: int, *, above_wei: int = -1) -> SignedTransaction:
-        """A transfer of nothing to ourselves; dearer than `above_wei`, which it is to replace."""
-        dearer = 0 if above_wei < 0 else above_wei + above_wei // _BUMP_DIVISOR + 1
+    def _empty(self, nonce: int) -> SignedTransaction:
+        """A transfer of nothing to ourselves, which uses up a nonce."""
         call = Call(to=self.address, data=b"", what="using up a nonce")
-        return self._signed(
-            call, nonce, EMPTY_GAS, fee_per_gas_wei=max(self._fee_per_gas_wei, dearer)
-        )
+        return self._signed(call, nonce, EMPTY_GAS)
 
     async def _send_again(self, sent: Sent) -> None:
         """Give it to the node; where that neither takes nor has it, it is forgotten."""
@@ -319,25 +313,22 @@ class TransactionSender:
             raise GasAboveLimit(call.what, gas)
         nonce = await self._reader.next_nonce(self.address)
         limit = min(gas_limit, GAS_LIMIT_MAX)
-        return self._signed(call, nonce, limit, fee_per_gas_wei=self._fee_per_gas_wei)
+        return self._signed(call, nonce, limit)
 
-    def _signed(
-        self, call: Call, nonce: int, gas_limit: int, *, fee_per_gas_wei: int
-    ) -> SignedTransaction:
+    def _signed(self, call: Call, nonce: int, gas_limit: int) -> SignedTransaction:
         transaction = Transaction(
             chain_id=self._reader.deployment.chain_id,
             nonce=nonce,
             to=call.to,
             data=call.data,
             gas_limit=gas_limit,
-            fee_per_gas_wei=fee_per_gas_wei,
+            fee_per_gas_wei=self._fee_per_gas_wei,
         )
         raw = sign_transaction(transaction, self._signer)
         return SignedTransaction(
             call=call,
             nonce=nonce,
             gas_limit=gas_limit,
-            fee_per_gas_wei=fee_per_gas_wei,
             raw=raw,
             transaction_hash=keccak256(raw),
         )

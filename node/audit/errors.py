@@ -25,14 +25,14 @@ class RpcRefused(ChainError):
         self.reason = reason
 
 
-class RpcAnswerTooLarge(RpcRefused):
+class RpcAnswerTooLarge(ChainError):
     """The answer is longer than is taken; of logs, a smaller range of blocks is asked for then."""
 
     code = "rpc-answer-too-large"
     remedy = "audit from another RPC endpoint: no block of this system holds so much"
 
     def __init__(self, maximum_bytes: int) -> None:
-        super().__init__("the question", f"its answer is longer than {maximum_bytes:,} bytes")
+        super().__init__(f"an answer is longer than {maximum_bytes:,} bytes")
         self.maximum_bytes = maximum_bytes
 
 

@@ -206,9 +206,8 @@ async def open_tower(config: TowerConfig) -> AsyncIterator[Tower]:
         )
         administrator = Administrator(web3, deployment, None)
         keys = _Keys(signer=signer, tls=tls)
-        tower = _put_together(
-            config, deployment, keys, ChainDesk(chain), Book(store), administrator
-        )
+        desk = ChainDesk(chain, outbox)
+        tower = _put_together(config, deployment, keys, desk, Book(store), administrator)
         async with _running(tower, listener):
             yield tower
 

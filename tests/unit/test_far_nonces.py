@@ -1,4 +1,4 @@
-"""Counts of an account's transactions that are wrong: nothing is signed on them, nothing blocked."""
+"""Wrong counts of an account's transactions: nothing is signed on them, and nothing blocked."""
 
 import resource
 from collections.abc import Iterator
@@ -235,9 +235,10 @@ def test_a_stored_call_too_far_ahead_is_given_up_and_its_nonce_used_up(
     lost = stored(tmp_path, GAP_MAX + 1, fee_wei=100)
     sender = started(node, tmp_path)
     assert settled(sender) == 0
-    (row,) = Outbox(tmp_path).rows
-    assert (row.nonce, row.is_empty, row.gas_limit) == (GAP_MAX + 1, True, EMPTY_GAS)
-    assert row.fee_per_gas_wei > 110
+    rows = Outbox(tmp_path).rows
+    places = {(row.nonce, row.is_empty, row.gas_limit) for row in rows}
+    assert places == {(GAP_MAX + 1, True, EMPTY_GAS)}
+    assert {row.fee_per_gas_wei for row in rows} == {0, 114}  # the second could replace the call
     send(sender)
     assert calls(node) == [0]
     node.take("0x" + lost.raw.hex())  # whoever kept it comes too late: the pool holds a dearer one
