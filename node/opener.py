@@ -86,14 +86,14 @@ class Opener:
         """Wait until our view holds all that the chain does, and all that we ever sent.
 
         An opening that was mined late, after nobody waited for it any more, is seen here before
-        another is sent. Raises `ChainError`, while such a one is still under way too.
+        another is sent. Raises `NOT_SENT`, while such a one is still under way too.
         """
         block = await self._desk.send(lambda chain: chain.look_back())
         await self._follower.catch_up()
         await self._follower.wait_block(block)
 
     async def _open_what_may(self, tried: list[OpenRow]) -> dict[OpenRow, Problem]:
-        """Open those that may be; returns why the others did not; raises `ChainError`."""
+        """Open those that may be; returns why the others did not; raises `NOT_SENT`."""
         missing = [row for row in tried if not self._engine.has_open_channel(row)]
         refusals: dict[OpenRow, Problem] = {}
         for row in missing:
@@ -127,7 +127,7 @@ class Opener:
         """Open channels that an operator asks for, unless they are open already.
 
         Returns how many opened, and how many were open. Raises `NoRoom`, `OutOfFunds`,
-        `ChainError`.
+        `NOT_SENT`.
         """
         async with self._turn:
             await self._know_all()

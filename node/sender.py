@@ -144,7 +144,7 @@ class Sender:
         self._quarrel = Quarrel()
 
     def send(self, what: str, call: Any, *, nonce: int | None = None) -> TxReceipt:
-        """Sign, send and wait for a contract call or constructor; raises `ChainError`.
+        """Sign, send and wait for a contract call or constructor; raises `NOT_SENT`.
 
         A `nonce` is one that `ready_nonce` just gave, after which nothing else was sent.
 
@@ -215,7 +215,7 @@ class Sender:
         """Find out what became of all that was sent; the newest block in which some of it is.
 
         What is in no block is sent again, for a higher fee where the chain asks for more. Raises
-        `TransactionUnknown` while anything is under way, `ChainError`.
+        `TransactionUnknown` while anything is under way, `NOT_SENT`.
         """
         judgement = self._judge()
         for sent in judgement.returned:

@@ -88,7 +88,7 @@ class Settler:
     async def settle(
         self, wanted: Callable[[Channel, Side, int], bool] | None = None
     ) -> list[Mined]:
-        """Settle every wanted lane, or all that have anything unsettled; raises `ChainError`."""
+        """Settle every wanted lane, or all that have anything unsettled; raises `NOT_SENT`."""
         rows = [
             (channel.id, settle_row(channel, lane, voucher))
             for channel in self._driver.channels.values()
@@ -246,7 +246,7 @@ class Watcher:
     async def start_close(self, channel: Channel) -> Mined:
         """Start the challenge window of an open channel; `look` does the rest.
 
-        Raises `NotOpen`, `ChainError`.
+        Raises `NotOpen`, `NOT_SENT`.
         """
         if channel.chain is None or channel.chain.status is not ChainStatus.OPEN:
             raise NotOpen(f"channel 0x{channel.id.hex()} is not open on the chain")

@@ -45,6 +45,7 @@ from ..hub_world import (
     tiny_wallet,
     until,
 )
+from .disks import no_outbox
 
 
 def started(config: Path, log: Path = Path(os.devnull)) -> "subprocess.Popen[bytes]":
@@ -148,18 +149,6 @@ async def test_a_hub_whose_disk_fails_acknowledges_nothing_and_ends(
         async with running_hub(config) as hub, alice.connected(hub):
             await alice.wait_live()
             assert (await alice.submit("2")).outcomes[0].nonce == 2
-
-
-@contextmanager
-def no_outbox(folder: Path) -> Iterator[None]:
-    """Where the folder was there is a file: nothing can be written there, whoever runs this."""
-    folder.rename(folder.with_name("away"))
-    folder.touch()
-    try:
-        yield
-    finally:
-        folder.unlink()
-        folder.with_name("away").rename(folder)
 
 
 @pytest.mark.usefixtures("quick_hub")
