@@ -187,6 +187,8 @@ class Sender:
             )
             self._sent(self._empty(nonce))
             nonce = self._count(what)
+        if not self._outbox.vouches_for(nonce):
+            raise ChainUnreachable(f"{what}: the count of our transactions has moved to {nonce}")
         while 0 < least - nonce <= GAP_MAX:
             self._sent(self._empty(nonce))
             nonce = self._count(what)

@@ -35,6 +35,8 @@ FILE_BYTES_MAX: Final = 2 << 20
 GAP_MAX: Final = 64
 """Nonces before a call that are filled with empty transactions: no reorganisation gives back more
 that the outbox has forgotten. What is further ahead was put there by a lie."""
+IDLE_MAX: Final = 2 * GAP_MAX
+"""Empty transactions kept that no block holds: each new lie adds one, and any may be forgotten."""
 EMPTY_GAS: Final = 21_000
 """What an empty transaction costs (EIP-2028's base)."""
 
@@ -163,6 +165,9 @@ class Outbox:
 
     def add(self, sent: Sent) -> None:
         """Write one down, durably, before it is sent; raises `OutboxUnusable`."""
+        idle = [each for each in self.rows if each.is_empty and each.block is None]
+        if len(idle) > IDLE_MAX:
+            self.forget(idle[-1])  # the furthest ahead
         if len(self._rows) >= ROWS_MAX:
             raise OutboxUnusable(f"{ROWS_MAX} transactions are kept and none is final")
         with self._writing():
@@ -207,7 +212,9 @@ class Outbox:
         waiting: list[Sent] = []
         returned: list[Sent] = []
         newest, strange = 0, False
-        expected = max((sent.nonce + 1 for sent in self._rows.values()), default=count)
+        known = [s for s in self._rows.values() if not (s.is_empty and s.block is None)]
+        known += [s for s in self._rows.values() if s.transaction_hash in mined]
+        expected = max((sent.nonce + 1 for sent in known), default=count)
         placed = {s.nonce for s in self._rows.values() if s.transaction_hash in mined}
         for sent in self.rows:
             block = mined.get(sent.transaction_hash)

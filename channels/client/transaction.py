@@ -213,7 +213,9 @@ class TransactionSender:
             nonce = await self._reader.next_nonce(self.address)
             if not self._outbox.vouches_for(nonce):
                 await self._carry_out(self._empty(nonce), timeout_seconds)
-            return await self._carry_out(await self.prepare(call), timeout_seconds)
+                nonce += 1
+            signed = self._signed(call, nonce, await self._gas_limit(call))
+            return await self._carry_out(signed, timeout_seconds)
 
     async def _carry_out(self, signed: SignedTransaction, timeout_seconds: float) -> Outcome:
         """Write it down, send it, and wait until it is confirmed."""
@@ -307,13 +309,14 @@ class TransactionSender:
         Raises `RpcRefused` with the contract's reason if the call would revert now, and
         `GasAboveLimit`. Persist the result before `submit` if it must survive a crash.
         """
+        gas_limit = await self._gas_limit(call)
+        return self._signed(call, await self._reader.next_nonce(self.address), gas_limit)
+
+    async def _gas_limit(self, call: Call) -> int:
         gas = await self._reader.estimate_gas(self.address, call.to, call.data)
-        gas_limit = gas + gas // _GAS_MARGIN_DIVISOR + _GAS_MARGIN
         if gas > GAS_LIMIT_MAX:
             raise GasAboveLimit(call.what, gas)
-        nonce = await self._reader.next_nonce(self.address)
-        limit = min(gas_limit, GAS_LIMIT_MAX)
-        return self._signed(call, nonce, limit)
+        return min(gas + gas // _GAS_MARGIN_DIVISOR + _GAS_MARGIN, GAS_LIMIT_MAX)
 
     def _signed(self, call: Call, nonce: int, gas_limit: int) -> SignedTransaction:
         transaction = Transaction(

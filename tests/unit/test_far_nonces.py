@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from web3 import Web3
 from farthing.channels.client.outbox import (
     EMPTY_GAS,
     GAP_MAX,
+    IDLE_MAX,
     KEEP_BLOCKS,
     Outbox,
     OutboxUnusable,
@@ -21,7 +23,7 @@ from farthing.channels.client.transaction import Transaction, sign_transaction
 from farthing.channels.hashing import keccak256
 from farthing.contracts.artifacts import load
 from farthing.node import sender as sender_module
-from farthing.node.sender import Sender, TransactionUnknown, checksum
+from farthing.node.sender import ChainUnreachable, Sender, TransactionUnknown, checksum
 
 from ..people import ALICE, DEPLOYMENT
 from ..small_node import SmallNode, is_empty, nonce_and_fee
@@ -144,6 +146,34 @@ def test_a_count_that_rises_step_by_step_without_receipts_is_not_believed(
     for far in range(1, 5):
         with lie(node, latest=far), pytest.raises(TransactionUnknown):
             send(sender)
+    assert all(is_empty(raw) for raw in node.sent)
+
+
+def test_an_endpoint_that_lies_again_and_again_does_not_fill_the_outbox(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path)
+    for nonce in range(2 * IDLE_MAX):
+        outbox.add(replace(stored(tmp_path / "other", nonce), data=b""))
+    assert len(outbox.rows) <= IDLE_MAX + 1
+    assert outbox.rows[0].nonce == 0
+
+
+def test_a_count_that_moves_while_it_is_tried_is_not_believed(
+    node: SmallNode, tmp_path: Path
+) -> None:
+    node.mined.append(b"of another program")
+    sender = started(node, tmp_path)
+    take = node.take
+
+    def moves(raw: str) -> Any:
+        answer = take(raw)
+        node.answers["eth_getTransactionCount"] = lambda _, block: hex(1000)
+        return answer
+
+    node.answers["eth_sendRawTransaction"] = moves
+    with pytest.raises(ChainUnreachable, match="has moved to 1000"):
+        send(sender)
     assert all(is_empty(raw) for raw in node.sent)
 
 
