@@ -71,7 +71,7 @@ PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing
 FLOW_UCENT = 12_500
 DEPOSIT_UCENT = 10_000_000
 MINTED_UCENT = 100 * UCENT_PER_UNIT
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 """How long a test waits for what must happen; a busy machine takes a second."""
 
 PROGRAMME = f"""
