@@ -41,6 +41,7 @@ from farthing.channels.events import (
     TellAcknowledged,
     TellReceived,
     TellStopped,
+    TellStored,
     TellWithdrawal,
     Unlinked,
     Unverifiable,
@@ -246,6 +247,8 @@ class Party:
                 self.withdrawn.append((wish, taken))
             case TellReceived(first_nonce=first_nonce, payments=payments):
                 self.told.extend(range(first_nonce, first_nonce + len(payments)))
+            case TellStored(first_nonce=first_nonce, last_nonce=last_nonce):
+                self.told.extend(range(first_nonce, last_nonce + 1))
             case Disconnect():
                 self.hangs_up = True
             case TellAcknowledged() | TellStopped():

@@ -27,7 +27,7 @@ from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.wire import Wire
 from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import Message, Reestablish
-from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, ChainView, Phase
+from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, ChainView, Phase, Settlement
 from farthing.channels.terms import Terms
 
 from .small_city import (
@@ -67,6 +67,11 @@ class Logs:
         self, channel: ChannelId, first_block: int, last_block: int
     ) -> tuple[int, int] | None:
         return await self.chain.closed_totals(channel, first_block, last_block)
+
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        return await self.chain.settlements(channel, payer, first_block, last_block)
 
     async def balance_of(self, account: Address, block: int) -> int:
         return await self.chain.balance_of(account, block)
