@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from farthing.channels.errors import InvariantBroken
 from farthing.channels.events import (
     ObservedChannel,
     Received,
@@ -310,3 +311,6 @@ def test_the_nonce_up_to_which_is_told_is_never_above_what_is_held() -> None:
     state = channel(received=ReceivedLane(voucher=voucher(Side.B, lane(5))))
     assert state.told_nonce == 1
     assert replace(state, untold_from=1).told_nonce == 0
+    replace(state, untold_from=2).check_invariants()
+    with pytest.raises(InvariantBroken, match="told of a payment that did not come"):
+        replace(state, untold_from=3).check_invariants()
