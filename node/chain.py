@@ -22,7 +22,7 @@ from ..channels.deployment import Deployment
 from ..channels.errors import ChainError
 from ..channels.ids import Address, ChannelId, address_to_hex
 from ..channels.signing import Signer
-from ..channels.state import ChainStatus, ChainView
+from ..channels.state import ChainStatus, ChainView, Settlement
 from ..channels.terms import Side, Terms
 from ..contracts.artifacts import load
 from .sender import Sender, TransactionFailed, asking, checksum
@@ -270,6 +270,26 @@ class Web3Chain:
                 settled_ucent=(t_a, t_b),
                 deadline_seconds=seconds,
                 deadline_block=block,
+            )
+
+    def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks, `LOG_BLOCKS_MAX` at most, settled a payer's lane."""
+        with asking("reading settlements"):
+            events = self._channels.events.Settled().get_logs(
+                argument_filters={"channel": channel, "payer": checksum(payer)},
+                from_block=first_block,
+                to_block=last_block,
+            )
+            return tuple(
+                Settlement(
+                    before_ucent=event["args"]["transferred_before"],
+                    transferred_ucent=event["args"]["transferred"],
+                    nonce=event["args"]["nonce"],
+                    history=bytes(event["args"]["history"]),
+                )
+                for event in events
             )
 
     def balance_ucent(self, account: Address, block: int) -> int:

@@ -13,6 +13,8 @@ from typing import TypeVar
 import trio
 
 from ..channels.client.outbox import Outbox, OutboxUnusable
+from ..channels.ids import Address, ChannelId
+from ..channels.state import Settlement
 from .chain import Web3Chain
 
 READS_MAX = 4
@@ -46,6 +48,14 @@ class ChainDesk:
         """Run a reading call; raises `ChainError`."""
         return await trio.to_thread.run_sync(
             call, self._chain, limiter=self._reads, abandon_on_cancel=True
+        )
+
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks settled a payer's lane, oldest first."""
+        return await self.read(
+            lambda chain: chain.settlements(channel, payer, first_block, last_block)
         )
 
     async def send(self, call: Callable[[Web3Chain], Result]) -> Result:

@@ -11,11 +11,20 @@ import trio
 from ..deployment import Deployment
 from ..errors import ChainError
 from ..ids import WORD_BYTES, Address, ChannelId, address_to_hex, to_hex
-from ..state import ChainStatus, ChainView
+from ..state import ChainStatus, ChainView, Settlement
 from ..units import DEPOSIT_MAX, TRANSFERRED_MAX
 from . import abi
 from .abi import Method, bool_of, uint_of, word_of, words
-from .logs import CLOSED_TOPIC, OPENED_TOPIC, ChainLog, ClosedLog, OpenedLog, decode_logs
+from .logs import (
+    CLOSED_TOPIC,
+    OPENED_TOPIC,
+    SETTLED_TOPIC,
+    ChainLog,
+    ClosedLog,
+    OpenedLog,
+    SettledLog,
+    decode_logs,
+)
 from .rpc import (
     RpcAnswerTooLarge,
     RpcClient,
@@ -301,6 +310,29 @@ class ChainReader:
                 return log.transferred_a_ucent, log.transferred_b_ucent
             block = batch.through_block + 1
         return None
+
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks settled a payer's lane, oldest first."""
+        found: list[Settlement] = []
+        block = first_block
+        while block <= last_block:
+            topics = [to_hex(SETTLED_TOPIC), to_hex(channel), to_hex(word_of(payer))]
+            batch = await self._logs(block, last_block, topics)
+            for log in batch.logs:
+                if not isinstance(log, SettledLog) or log.channel != channel or log.payer != payer:
+                    raise RpcUnusable("a lane's settlements were asked for and another event given")
+                found.append(
+                    Settlement(
+                        before_ucent=log.transferred_before_ucent,
+                        transferred_ucent=log.transferred_ucent,
+                        nonce=log.nonce,
+                        history=log.history,
+                    )
+                )
+            block = batch.through_block + 1
+        return tuple(found)
 
     async def is_active(self, account: Address, block: int) -> bool:
         """Whether the account was an active member at that block."""
