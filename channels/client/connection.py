@@ -190,6 +190,8 @@ class Connection:
     @property
     def fruitless(self) -> int:
         """How often the hub was asked for a channel in vain: failures, and minutes of waiting."""
+        if self.usable() is not None:
+            return 0
         if self._wire is None or self._told or not self._is_waiting():
             return self.failures
         waited = trio.current_time() - self._connected_at

@@ -91,14 +91,14 @@ class HubSilence:
                 await self._end(channel)
 
     def _note(self) -> None:
-        moment = self._follower.moment()
-        if self._connection.answers != self._answers:
-            self._answers = self._connection.answers
+        moment, connection = self._follower.moment(), self._connection
+        if connection.answers != self._answers or connection.usable() is not None:
+            self._answers = connection.answers
             if self.since is not None:
                 self.since = None
                 self._told = False
                 self._driver.store([("DELETE FROM setting WHERE key=?", (_KEY,))])
-        elif self.since is None and self._connection.fruitless and moment.head_seen:
+        elif self.since is None and connection.fruitless and moment.head_seen:
             self.since = moment.head_timestamp
             statement: Statement = (
                 "INSERT OR REPLACE INTO setting VALUES (?, ?)",
