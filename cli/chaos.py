@@ -15,6 +15,7 @@ from .output import EXIT_REFUSED, Form, emit_rows, json_option, reports_errors
 WALLETS_MAX = 16
 KILLS_MAX = 10_000
 RATE_MAX = 20_000.0
+MINUTES_MAX = 24 * 60
 
 
 @click.command()
@@ -52,6 +53,12 @@ RATE_MAX = 20_000.0
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep databases, logs, record and receipts there; kept anyway if something is wrong.",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, MINUTES_MAX),
+    default=0.0,
+    help="Let the load last at least so long, whatever is killed: a soak.",
+)
 @click.option("--schedule", is_flag=True, help="Print what would be done and when, and do nothing.")
 @json_option
 @click.pass_context
@@ -65,6 +72,7 @@ def chaos(  # noqa: PLR0913 - one for each option
     rate: float,
     faults: str,
     keep: Path | None,
+    minutes: float,
     schedule: bool,
     as_json: bool,
 ) -> None:
@@ -74,6 +82,7 @@ def chaos(  # noqa: PLR0913 - one for each option
     SIGKILL and started again; faults are added on demand. In the end every payment that was
     acknowledged must be held by both sides, once, every channel must balance, and the audit must
     tie out: exit code 1 if not, with which payment and channel. Progress goes to stderr.
+    A soak (no kills, many minutes) also ends with 1 if the memory of a process grew.
 
     \b
     Example:
@@ -83,7 +92,14 @@ def chaos(  # noqa: PLR0913 - one for each option
     from ..devnet.chaos.run import Options, chaos_in, is_good  # noqa: PLC0415 - as above
     from ..devnet.chaos.schedule import faults_of  # noqa: PLC0415 - as above
 
-    options = Options(kills=kills, seed=seed, wallets=wallets, rate=rate, faults=faults_of(faults))
+    options = Options(
+        kills=kills,
+        seed=seed,
+        wallets=wallets,
+        rate=rate,
+        faults=faults_of(faults),
+        minutes=minutes,
+    )
     if schedule:
         rows = [entry.record() for entry in options.schedule().entries]
         columns = ("at", "what", "victim", "seconds", "again", "amount")

@@ -23,7 +23,7 @@ from farthing.node.home import DATABASE_NAME
 from .hub_world import FLOW_UCENT, City, Outcome, farthing, hub_folder, reading
 from .real_wallet import DYING_WALLET
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 _taken = itertools.count(int(time.time()), -20)

@@ -65,13 +65,14 @@ from farthing.node.chain import Head, MemberStatus, Web3Chain
 from farthing.node.config import HubConfig, load
 from farthing.node.hub import Hub, open_hub
 from farthing.node.sender import connect
+from farthing.node.store import HubStore
 
 REGISTRAR, TREASURY = 0, 1
 PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing
 FLOW_UCENT = 12_500
 DEPOSIT_UCENT = 10_000_000
 MINTED_UCENT = 100 * UCENT_PER_UNIT
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 """How long a test waits for what must happen; a busy machine takes a second."""
 
 PROGRAMME = f"""
@@ -481,6 +482,11 @@ async def tiny_wallet(
             nursery.cancel_scope.cancel()
     finally:
         ledger.close()
+
+
+def rewarded_times(store: HubStore, account: Address) -> list[Decimal]:
+    """When the flow readings of an account were taken that were ever rewarded."""
+    return store.rewarded(account, "test-block", "flow", near=Decimal(0), seconds=10**10)
 
 
 _taken = iter(range(1, 10**9))

@@ -29,7 +29,7 @@ from farthing.channels.voucher import Payment
 
 from .people import ALICE, BOB, CHANNEL, DEPLOYMENT, DOMAIN, TERMS, moment, payment, view
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 """No test takes nearly as long; one that would wait for ever fails with this."""
 
 

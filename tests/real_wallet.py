@@ -18,7 +18,7 @@ from farthing.node.hub import Hub
 
 from .hub_world import PASSWORD, City
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 DYING_WALLET = Path(__file__).with_name("dying_wallet.py")
 
 

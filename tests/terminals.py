@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 300.0
 
 # Makes the terminal the one that Ctrl-C comes from, which a program that is just started has not.
 _OWNS_TERMINAL = """

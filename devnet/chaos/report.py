@@ -32,6 +32,7 @@ def text_of(summary: dict[str, Any]) -> str:
         f"money        {conserved}, audit {audit}",
         f"channels     {summary['channels']}, {summary['settlements']} settlements",
         *_table(summary),
+        *_memory(summary),
         f"took         {summary['seconds']} s, seed {summary['seed']}",
     ]
     if summary["kept"] is not None:
@@ -56,4 +57,23 @@ def _table(summary: dict[str, Any]) -> list[str]:
         if made:
             lines.append(f"{kind:<12} {', '.join(made)}")
     lines += [f"not made     {fault}: {why}" for fault, why in summary["not_available"].items()]
+    return lines
+
+
+def _memory(summary: dict[str, Any]) -> list[str]:
+    """One line a process, and whether memory stayed as it was, if the run can tell."""
+    lines = [
+        f"{name:<12} memory up to {row['resident_kib_max'] / 1024:,.0f} MiB, database"
+        f" {row['database_kib'] / 1024:,.1f} MiB, its log up to"
+        f" {row['write_ahead_kib_max'] / 1024:,.1f} MiB"
+        for name, row in summary["processes"].items()
+        if row["samples"]
+    ]
+    match summary["memory_flat"]:
+        case True:
+            lines.append("memory       flat")
+        case False:
+            lines.append("memory       GROWS")
+        case _:
+            pass
     return lines

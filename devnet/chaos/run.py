@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from ...channels.client.folder import Folder
 from ...channels.client.keystore import address as address_of
 from ...channels.signing import SECRET_BYTES, Signer
 from ...node.administration import Role
-from ...node.home import DATABASE_NAME
+from ...node.home import DATABASE_NAME, OUTBOX_NAME
 from ..auditing import audit
 from ..city import City, Person, Plan, Say, open_city
 from ..folders import empty
 from ..processes import FARTHING
 from .compare import Comparison, compare_all, promised
 from .conserved import Conservation, judge, read_chain
+from .gauge import PERIOD_SECONDS_MIN, SAMPLES, Gauge
 from .lives import Life
 from .schedule import HUB, FaultKind, Schedule, plan
 from .storm import Storm
@@ -55,6 +56,8 @@ class Options:
     wallets: int = WALLETS_DEFAULT
     rate: float = RATE_DEFAULT
     faults: tuple[FaultKind, ...] = ()
+    minutes: float = 0.0
+    """How long the load lasts at least, of working time: what makes a soak."""
     hub_program: str = FARTHING
 
     def names(self) -> tuple[str, ...]:
@@ -64,7 +67,8 @@ class Options:
 
     def schedule(self) -> Schedule:
         """What is done when: the same for the same options."""
-        return plan(self.kills, self.seed, self.names(), self.faults)
+        planned = plan(self.kills, self.seed, self.names(), self.faults)
+        return replace(planned, working_seconds=max(planned.working_seconds, self.minutes * 60))
 
 
 def chaos_in(keep: Path | None, options: Options, say: Say) -> dict[str, Any]:
@@ -100,7 +104,8 @@ def run_chaos(options: Options, folder: Path, say: Say) -> dict[str, Any]:
         since = time.monotonic()
         lives = _lives(city, tally, since)
         troubles.attach(city, lives)
-        storm = Storm(city=city, tally=tally, troubles=troubles, lives=lives, say=say)
+        gauge = _gauge(folder, options, schedule)
+        storm = Storm(city, tally, troubles, lives, gauge, say)
         for wallet in city.wallets.values():
             wallet.process.ask("begin", since=since)
         storm.carry_out(schedule)
@@ -111,43 +116,52 @@ def run_chaos(options: Options, folder: Path, say: Say) -> dict[str, Any]:
         settlements = _settle_and_close(city, say)
         for life in lives.values():  # what counts is what the files hold
             life.process.kill()
-        say("comparing what was acknowledged with what both sides hold")
-        found, held = compare_all(
-            _hub_database(folder), _wallet_databases(folder, options), tally.wallets
-        )
-        conservation = judge(held, read_chain(city, _hub_account(folder), held))
-        say("auditing")
-        receipts = folder / "receipts.jsonl"
-        export_receipts(_hub_database(folder), receipts)
-        report = audit(city, receipts, seconds_max=AUDIT_SECONDS_MAX)
-        in_promised = promised(held)
-        summary = {
+        loaded = {
             "seed": options.seed,
             "kills": storm.kills.total(),
             "kills_hub": storm.kills[HUB],
             "kills_wallet": storm.kills.total() - storm.kills[HUB],
-            "kills_in_flight": tally.in_flight(in_promised.__contains__),
             "offered": tally.counts()[0],
             "acknowledged": tally.counts()[1],
             "offered_per_second": round(tally.counts()[0] / load_seconds),
             "acknowledged_per_second": round(acknowledged / seconds),
             "refused": _refusals(tally),
-            "lost": found.lost,
-            "double_counted": found.double_counted,
-            "unbalanced": found.unbalanced,
-            "conserved": conservation.conserved,
-            "audit_ok": report["ok"],
             "channels": len(city.wallets),
             "settlements": settlements,
             "faults": troubles.counts(),
             "not_available": troubles.not_available(),
             "died": storm.died,
-            "problems": _problems(found, conservation, report),
+            **gauge.summary(),
+        }
+        summary = {
+            **loaded,
+            **_examined(city, options, folder, tally, say),
             "load_seconds": round(load_seconds, 1),
             "seconds": round(time.monotonic() - began, 1),
         }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _examined(city: City, options: Options, folder: Path, tally: Tally, say: Say) -> dict[str, Any]:
+    """Compare what was acknowledged with the files, the files with the chain, and audit."""
+    say("comparing what was acknowledged with what both sides hold")
+    hub = _hub_database(folder)
+    found, held = compare_all(hub, _wallet_databases(folder, options), tally.wallets)
+    conservation = judge(held, read_chain(city, _hub_account(folder), held))
+    say("auditing")
+    receipts = folder / "receipts.jsonl"
+    export_receipts(hub, receipts)
+    report = audit(city, receipts, seconds_max=AUDIT_SECONDS_MAX)
+    return {
+        "kills_in_flight": tally.in_flight(promised(held).__contains__),
+        "lost": found.lost,
+        "double_counted": found.double_counted,
+        "unbalanced": found.unbalanced,
+        "conserved": conservation.conserved,
+        "audit_ok": report["ok"],
+        "problems": _problems(found, conservation, report),
+    }
 
 
 def _schedule_text(schedule: Schedule) -> str:
@@ -197,6 +211,16 @@ def _resume(reported: Reported, since: float) -> tuple[str, ...]:
     """Where a wallet's load stands: what fell due since then, less what was ordered of it."""
     ordered, submitted = str(reported.ordered), str(len(reported.submitted))
     return ("--since", repr(since), "--ordered", ordered, "--submitted", submitted)
+
+
+def _gauge(folder: Path, options: Options, schedule: Schedule) -> Gauge:
+    wallets = {name: Folder(path=folder / "wallets" / name).outbox for name in options.names()}
+    return Gauge(
+        databases={HUB: _hub_database(folder), **_wallet_databases(folder, options)},
+        outboxes={HUB: _hub_database(folder).with_name(OUTBOX_NAME), **wallets},
+        record=folder / "samples.jsonl",
+        period_seconds=max(PERIOD_SECONDS_MIN, schedule.working_seconds / SAMPLES),
+    )
 
 
 def _hub_database(folder: Path) -> Path:
@@ -261,4 +285,5 @@ def is_good(summary: dict[str, Any]) -> bool:
         and summary["conserved"]
         and summary["audit_ok"]
         and not summary["died"]
+        and summary["memory_flat"] is not False
     )

@@ -13,6 +13,7 @@ from typing import Any
 from ...channels.errors import LocalError
 from ..city import City, Say
 from ..processes import READY_SECONDS_MAX, ProcessFailed
+from .gauge import Gauge
 from .lives import Life, wait_all_ready
 from .schedule import HUB, KILL, Entry, Schedule
 from .tally import Tally
@@ -63,7 +64,7 @@ class WorkingTime:
         self._looked = now
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Storm:
     """What is done to a city by a schedule, and what ended by itself meanwhile."""
 
@@ -71,6 +72,7 @@ class Storm:
     tally: Tally
     troubles: Troubles
     lives: dict[str, Life]
+    gauge: Gauge
     say: Say
     kills: Counter[str] = field(default_factory=Counter)
     died: list[str] = field(default_factory=list)
@@ -92,6 +94,7 @@ class Storm:
             while self._due and self._due[0][0] <= now:
                 heapq.heappop(self._due)[2]()
             self._look_after()
+            self.gauge.look(self.lives.values())
             acknowledged = self.tally.counts()[1]
             clock.look(ready=self.lives[HUB].ready, acknowledged=acknowledged)
             if now >= next_progress:

@@ -38,7 +38,7 @@ from farthing.channels.signing import Signer, sign_voucher
 from farthing.channels.terms import Side, Terms
 from farthing.channels.voucher import LaneTotal, Payment, Voucher, replay
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 EVERY_MESSAGE: tuple[type[Any], ...] = get_args(Message)
 """All there are: what is generated from this cannot forget a new one."""
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 300.0
 """For one command: several times what the slowest takes on a busy machine with one core."""
 
 STOP_SECONDS = 20.0

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,14 +108,27 @@ def test_a_wallet_whose_disk_is_full_stops_and_says_why(agency: Agency) -> None:
 
 
 def test_a_wallet_does_not_start_on_a_disk_that_syncs_nothing(agency: Agency) -> None:
-    process = traced(agency, "wallet")
-    process.inject = SYNC_FAILS.format(1)
-    process.start()
-    error = process.wait_ready()["error"]  # its first line
-    assert process.wait_end() == 1
+    error = refused_start(agency, first_failing_sync=1)
+    assert error["code"] == "outbox-unusable"
+    assert "/transactions cannot be read (Input/output error)" in error["text"]
+    assert "repair the disk" in error["what_to_do"]
+
+
+def test_a_wallet_does_not_start_on_a_log_that_cannot_be_synced(agency: Agency) -> None:
+    error = refused_start(agency, first_failing_sync=2)
     assert error["code"] == "ledger-unusable"
     assert "ledger.sqlite cannot be made durable (Input/output error)" in error["text"]
     assert "repair the disk" in error["what_to_do"]
+
+
+def refused_start(agency: Agency, *, first_failing_sync: int) -> dict[str, Any]:
+    """Start the wallet where this sync and all later ones fail; its first line, an error."""
+    process = traced(agency, "wallet")
+    process.inject = SYNC_FAILS.format(first_failing_sync)
+    process.start()
+    error: dict[str, Any] = process.wait_ready()["error"]
+    assert process.wait_end() == 1
+    return error
 
 
 def test_what_a_failed_sync_left_in_the_log_is_not_built_upon(agency: Agency) -> None:
@@ -157,11 +171,11 @@ def test_nothing_was_said_that_a_power_cut_would_have_taken_back(
 ) -> None:
     """Runs last. The sound lives too, which come after syncs that failed."""
     lives = verdicts(agency, name, tmp_path / "image", torn_images=TORN_IMAGES)
-    assert len(lives) == {"hub": 3, "wallet": 6}[name]
+    assert len(lives) == {"hub": 3, "wallet": 7}[name]
     for life in lives:
         assert (life.early, life.torn) == ([], [])
     failed = [sum(n for sync, n in life.syncs.items() if "EIO" in sync) > 0 for life in lives]
-    fails = {"hub": [True, False, False], "wallet": [False, True, False, True, True, False]}
+    fails = {"hub": [True, False, False], "wallet": [False, True, False, True, True, True, False]}
     assert failed == fails[name]
 
 

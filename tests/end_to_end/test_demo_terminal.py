@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
     not PROC.is_dir(), reason="finds the demo's processes by their command lines in /proc"
 )
 
-END_SECONDS = 60
+END_SECONDS = 120
 SHOW_CURSOR = "\x1b[?25h"
 CURSOR_UP = "\x1b[1A"
 READY = "wallets joined"

@@ -24,7 +24,7 @@ from ..agency import running_agency
 from ..hub_world import FLOW_UCENT, PASSWORD, City, Outcome, farthing, hub_config, new_signer
 from ..tower_world import Street, deposit_of, depositor, make_street, tower_folder
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 @dataclass

@@ -20,6 +20,7 @@ from farthing.channels.ids import Address, bytes_from_hex, to_hex
 from farthing.node.store import HubStore
 
 from ..end_to_end.small_city import SmallCity, open_city, until
+from ..hub_world import rewarded_times
 
 DATABASES = Path(__file__).parent / "databases"
 OLDER = [1, 2]
@@ -119,7 +120,7 @@ def test_a_hub_s_database_says_the_same(tmp_path: Path, version: int) -> None:
             assert [[o.amount_ucent, o.nonce, o.code] for o in found or ()] == outcomes
         account = Address(bytes.fromhex(expected["account"][2:]))
         assert store.spent_ucent("test-block") == expected["spent"]
-        rewarded = store.rewarded(account, "test-block", "flow")
+        rewarded = rewarded_times(store, account)
         assert [str(taken) for taken in rewarded] == expected["rewarded"] != []
         assert store.settlements() == expected["settlements"] != []
         assert sorted(to_hex(member.account) for member in store.members()) == expected["members"]

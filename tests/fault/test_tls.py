@@ -38,7 +38,7 @@ from farthing.node.tls import (
 from ..certificates import HOST, Authority, Leaf, key_pem
 from ..people import ALICE, BOB, DOMAIN
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 @dataclass

@@ -17,7 +17,7 @@ from farthing.node.home import OUTBOX_NAME
 from ..hub_world import City, new_signer
 from ..tower_world import deposit_of, depositor, make_street, tower_folder
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 async def until(condition: Callable[[], bool]) -> None:

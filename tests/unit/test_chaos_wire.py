@@ -10,7 +10,7 @@ from farthing.channels.frames import FrameReader, encode_frame
 from farthing.devnet.chaos.schedule import Fault
 from farthing.devnet.chaos.wire import DELAY_SECONDS, GREETING_FRAMES, Network
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 HELLO = [encode_frame(b"hello"), encode_frame(b"authenticate")]
 assert len(HELLO) == GREETING_FRAMES
 Ends = tuple[trio.SocketStream, trio.SocketStream]
