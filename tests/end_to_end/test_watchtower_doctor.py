@@ -1,7 +1,7 @@
 """The doctor names what is wrong with a watchtower, and what to do; each check can fail."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from farthing.node.doctor import check_certificate
 from farthing.node.watchtower.tower import Tower
 
 from ..certificates import Authority
-from ..hub_world import City, Outcome, farthing_beside, new_signer, until
+from ..hub_world import (
+    City,
+    Outcome,
+    build_city,
+    farthing_beside,
+    new_signer,
+    served_devnet,
+    until,
+)
 from ..tower_world import (
     Street,
     deposit_of,
@@ -73,6 +81,13 @@ async def keeps(city: City, street: Street, tower: Tower, wallet: Signer) -> Ter
     async with depositor(city, tower, wallet) as one:
         await one.kept(deposit_of(terms, street.voucher(terms, 500)))
     return terms
+
+
+@pytest.fixture(scope="module")
+def hub_city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    """A chain of these tests' own: others let years pass on theirs, which a doctor has to tell."""
+    with served_devnet() as rpc_url:
+        yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
 
 
 @pytest.fixture
