@@ -23,7 +23,7 @@ from ..end_to_end.small_city import SmallCity, open_city, until
 from ..hub_world import rewarded_times
 
 DATABASES = Path(__file__).parent / "databases"
-OLDER = [1, 2]
+OLDER = [1, 2, 3]
 """Every version there was before today's, and today's own."""
 
 
@@ -52,7 +52,8 @@ def check_channels(ledger: Ledger, expected: dict[str, Any]) -> None:
         new = json.loads(json.dumps(channel_to_record(channel)))
         assert {key: new[key] for key in old} == old
         added = {key: value for key, value in new.items() if key not in old}
-        assert added in ({}, {"withdrawals": [None, None]})
+        since = {"withdrawals": [None, None], "untold_from": None}
+        assert added == {key: since[key] for key in added}
     unacknowledged = [[total.nonce for total in c.sent.unacknowledged] for c in channels]
     assert unacknowledged == expected["unacknowledged"]
     lanes = {

@@ -35,6 +35,7 @@ from ..hub_world import (
     served_devnet,
 )
 from ..real_wallet import PATIENCE_SECONDS, Device, make_device, until
+from .disks import no_outbox
 
 TROUBLES = sorted(UNUSABLE | {RpcFault.FAR_NUMBER, RpcFault.CHANGING_HASH}, key=lambda f: f.value)
 
@@ -269,6 +270,39 @@ async def test_what_a_wallet_sent_and_no_block_held_is_sent_again_by_the_next_st
                 while world.outbox:  # noqa: ASYNC110 - the wallet tells nobody of it
                     await trio.sleep(0.02)
         assert await world.sent() == before + 1
+
+
+async def test_a_wallet_whose_outbox_cannot_be_written_says_so_and_answers_once_it_can(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farthing.channels.client.guard.SETTLE_AGAIN_SECONDS", 0.2)
+    async with world_of(city, tmp_path) as world, world.wallet() as wallet:
+        await earn(wallet)
+        monkeypatch.setattr(world.hub.settler, "settle", nothing)  # the hub does not answer for her
+        notices = wallet.listen()
+        channel = world.hub.driver.get(wallet.channels()[0].id)
+        with no_outbox(Folder(path=world.device.path).outbox):
+            await world.hub.watcher.start_close(channel)
+            await world.mine()
+            with trio.fail_after(20):
+                while (notice := await notices.receive()).kind != "answer-failed":
+                    pass
+            assert "cannot be written (Not a directory)" in notice.text
+            assert "repair the disk" in notice.text
+        with trio.fail_after(20):
+            while (await notices.receive()).kind != "settled":
+                await world.mine()
+        await looked(wallet)
+        await until(wallet, lambda: settled(wallet) == FLOW_UCENT)
+
+
+async def nothing(_: Any = None) -> list[Any]:
+    return []
+
+
+def settled(wallet: Wallet) -> int:
+    view = wallet._driver.get(wallet.channels()[0].id).chain
+    return 0 if view is None else view.settled_ucent[0]
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "another", "flipped"])
