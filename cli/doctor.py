@@ -1,4 +1,4 @@
-"""`doctor` of a wallet and of a hub: rows of what was looked at, and what to do."""
+"""`doctor` of a wallet, a hub and a watchtower: rows of what was looked at, and what to do."""
 
 from __future__ import annotations
 
@@ -71,6 +71,32 @@ def hub_doctor(*, config: Path, form: Form) -> None:
     from ..channels.client.deployment_file import read_deployment  # noqa: PLC0415 - not for --help
     from ..node.config import load  # noqa: PLC0415 - as above
     from ..node.doctor import examine  # noqa: PLC0415 - as above
+
+    settings = load(config, os.environ)
+    deployment = read_deployment(settings.deployment_file)
+
+    async def look(chain: ChainPort) -> list[Check]:
+        return await examine(settings, chain)
+
+    _tell(_with_chain(settings.rpc_url, deployment, settings.confirmations, look), form)
+
+
+@click.command("doctor")
+@click.option("--config", metavar="FILE", type=FILE, required=True, help="The tower's TOML file.")
+@rows_options
+@reports_errors
+def tower_doctor(*, config: Path, form: Form) -> None:
+    r"""Check a watchtower: files, clock, disk, what it holds, chain, membership, silent wallets.
+
+    It changes nothing and works whether the tower runs or not. Exit code 1 if there is a problem.
+
+    \b
+    Example:
+      farthing watchtower doctor --config tower/watchtower.toml
+    """
+    from ..channels.client.deployment_file import read_deployment  # noqa: PLC0415 - not for --help
+    from ..node.watchtower.config import load  # noqa: PLC0415 - as above
+    from ..node.watchtower.doctor import examine  # noqa: PLC0415 - as above
 
     settings = load(config, os.environ)
     deployment = read_deployment(settings.deployment_file)

@@ -21,6 +21,7 @@ from ..channels.client.secrecy import harden_process
 from ..channels.ids import address_to_hex
 from ..node.home import CONTROL_NAME
 from ..node.watchtower.config import TowerConfig, load
+from .doctor import tower_doctor
 from .hub import (
     PASSWORD_BYTES,
     NoCertificate,
@@ -198,3 +199,6 @@ def channels(*, config: Path, form: Form) -> None:
       farthing watchtower channels --config tower/watchtower.toml
     """
     emit_rows(ask(config, "channels", {}), CHANNEL_COLUMNS, form)
+
+
+watchtower.add_command(tower_doctor)

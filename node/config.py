@@ -60,6 +60,9 @@ SETTLE_ROWS_MAX = 128
 TOP_UP_ROWS_MAX = 128
 """Half of the contract's own limit on rows: a row of a top-up takes about 20,000 gas."""
 
+SILENT_CLOSES_PER_HOUR_MAX = 600
+"""One at each look, which is taken every five seconds; ten thousand channels are a day's work."""
+
 MEMBER_DAY_MAX = 1_000_000
 """Nobody needs more of anything in a day; bounds the counters."""
 
@@ -129,6 +132,7 @@ class HubConfig:
     withdrawals_member_day_max: int
     silent_settle_seconds: int
     silent_close_seconds: int
+    silent_closes_per_hour: int
     submissions_per_day: int
     requests_per_day: int
     keep_days: int
@@ -371,6 +375,11 @@ SETTINGS: Mapping[str, Setting] = {
         read=_whole(0, _YEAR_SECONDS),
         default=30 * _DAY_SECONDS,
         what="its channel is closed after so long; 0 for never",
+    ),
+    "silent_closes_per_hour": Setting(
+        read=_whole(1, SILENT_CLOSES_PER_HOUR_MAX),
+        default=12,
+        what="closes for silence that are started in an hour, evenly spread",
     ),
     "submissions_per_day": Setting(
         read=_whole(1, 10_000_000),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trio
+from cryptography import x509
 
 from ..channels.client import keystore
 from ..channels.client.continuity import elsewhere
@@ -28,6 +30,7 @@ from ..channels.client.doctor import (
     not_checked,
     ok,
     problem,
+    warning,
 )
 from ..channels.client.peek import peek
 from ..channels.client.ports import ChainPort
@@ -38,6 +41,9 @@ from ..channels.ids import to_hex
 from ..channels.state import ChainStatus, Channel
 from .config import HubConfig
 from .home import CONTROL_NAME, DATABASE_NAME, LOCK_NAME
+
+RENEW_BEFORE = timedelta(days=30)
+"""A certificate that ends sooner is told: a CA's are made anew every few weeks, by hand or not."""
 
 
 async def examine(config: HubConfig, chain: ChainPort) -> list[Check]:
@@ -85,13 +91,24 @@ def _files(config: HubConfig) -> Iterator[Check]:
 
 
 def check_certificate(certificate: Path, key: Path) -> Check:
-    """Whether certificate and key can be read and belong together."""
+    """Whether certificate and key can be read and belong together, and how long it is valid."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         found = f"{certificate} and its key cannot be used ({error})"
         return problem("certificate", found, "make another: `farthing hub certificate`")
-    return ok("certificate", fingerprint(certificate_hash(read_certificate(certificate))))
+    found = fingerprint(certificate_hash(read_certificate(certificate)))
+    shown = x509.load_pem_x509_certificate(certificate.read_bytes())
+    begins, ends = shown.not_valid_before_utc, shown.not_valid_after_utc
+    now = datetime.now(UTC)
+    remedy = "renew it: wallets that verify it by a CA refuse it; those that pin it do not look"
+    if not begins <= now < ends:
+        text = f"{found} is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}, and not now"
+        told = warning if shown.issuer == shown.subject else problem
+        return told("certificate", text, remedy)
+    if ends - now < RENEW_BEFORE:
+        return warning("certificate", f"{found} is valid to {ends:%Y-%m-%d} only", remedy)
+    return ok("certificate", f"{found}, valid to {ends:%Y-%m-%d}")
 
 
 def _gathered(rows: Iterable[Check]) -> Iterator[Check]:

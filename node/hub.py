@@ -36,7 +36,7 @@ from .rewards import Rewards
 from .sender import TransactionUnknown, connect
 from .server import Entrance, Server, open_listener
 from .settler import Settler, Watcher
-from .silence import Silence
+from .silence import Silence, SilenceLimits
 from .store import HubStore
 from .tls import ServerTls, load_configured
 
@@ -260,8 +260,11 @@ def _put_together(
         driver,
         watcher,
         engine.heard_since,
-        settle_seconds=config.silent_settle_seconds,
-        close_seconds=config.silent_close_seconds,
+        SilenceLimits(
+            settle_seconds=config.silent_settle_seconds,
+            close_seconds=config.silent_close_seconds,
+            closes_per_hour=config.silent_closes_per_hour,
+        ),
     )
     settler.is_silent = silence.is_silent
     chain = OnChain(desk=desk, follower=follower, account=account, signer=signer)
@@ -275,6 +278,8 @@ def _put_together(
 
     follower.on_replaced = replaced
     entrance = _entrance(config, keys.tls)
+    server = Server(engine, driver, deployment.domain(), keys.signer, entrance)
+    silence.turned_away = lambda: server.door.turned_away
     return Hub(
         config=config,
         account=account,
@@ -289,7 +294,7 @@ def _put_together(
         watcher=watcher,
         liquidity=liquidity,
         silence=silence,
-        server=Server(engine, driver, deployment.domain(), keys.signer, entrance),
+        server=server,
         tls=keys.tls,
     )
 

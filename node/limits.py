@@ -6,9 +6,8 @@ places of members are theirs, and a stranger that lingers makes room for the nex
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -20,15 +19,10 @@ from ..channels.client.pace import TokenBucket
 from ..channels.client.wire import HANDSHAKE_SECONDS_MAX
 from ..channels.errors import PeerError
 from ..channels.ids import Address
-
-BURST_SECONDS: Final = 10
-"""Handshakes saved up while nobody comes: after a restart of the hub all wallets come at once."""
+from .addresses import Addresses, key_of
 
 TAKEOVERS_MAX: Final = 64
 """Connections beyond the limit while those that they replace are ending, seconds at most."""
-
-ADDRESSES_MAX: Final = 4096
-"""Addresses whose handshakes are counted; the one that was quiet the longest is forgotten."""
 
 SIGNERS_MAX: Final = 4096
 """Members whose points are remembered after they have gone, beside those who are connected."""
@@ -36,8 +30,9 @@ SIGNERS_MAX: Final = 4096
 GUEST_POINTS_PER_SECOND: Final = 20_000
 """Of all guests together, a fifth of a core: whoever is to be registered says little."""
 
-_IPV6_PREFIX: Final = 64
-"""Who has one IPv6 address has 2⁶⁴ of them."""
+GUEST_SECONDS: Final = 30
+"""A guest's place is its own for so long: a watchtower keeps its deposit in one of them, and an
+agency that registers a wallet while it waits needs none of it."""
 
 
 class TooManyHandshakes(PeerError):
@@ -91,9 +86,15 @@ class _Standing(Enum):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Visit:
-    """One connection at the door; `scope` is cancelled when its time or its place is gone."""
+    """One connection at the door; `scope` is cancelled when its time or its place is gone.
+
+    `end` ends it once it has authenticated; `key` stands for the address that it comes from.
+    """
 
     scope: trio.CancelScope
+    key: str
+    end: Callable[[PeerError], None] = lambda _: None
+    since: float = 0.0
     overtaken: bool = False
     signer: Address | None = None
     standing: _Standing = field(default=_Standing.STRANGER)
@@ -112,10 +113,11 @@ class Door:
         self._is_member = is_member
         self._is_connected = is_connected
         self._strangers: OrderedDict[Visit, None] = OrderedDict()
-        self._guests: set[Visit] = set()
+        self._guests: OrderedDict[Visit, None] = OrderedDict()
+        self._ending: set[Visit] = set()
         self._members = 0
-        self._addresses: OrderedDict[str, TokenBucket] = OrderedDict()
-        self._all = self._bucket(limits.handshakes_per_second)
+        self._addresses = Addresses(limits.handshakes_per_second, limits.handshakes_per_address)
+        self._turned_away = 0
         self._points: OrderedDict[Address, TokenBucket] = OrderedDict()
         self._guest_points = TokenBucket(
             GUEST_POINTS_PER_SECOND, 2 * GUEST_POINTS_PER_SECOND, trio.current_time()
@@ -137,22 +139,32 @@ class Door:
         """Connections of members."""
         return self._members
 
+    @property
+    def turned_away(self) -> int:
+        """How many were refused, or lost their place, for want of room that others had taken.
+
+        Whoever had taken more than its share itself is not counted, unless members come from
+        there: so this grows only while a wallet that wants to be heard may not be.
+        """
+        return self._turned_away + self._addresses.turned_away
+
     def arrive(self, host: str) -> Visit:
-        """Let a stranger begin, in place of the oldest where all are taken.
+        """Let a stranger begin; where all places are taken, one of the fullest address makes room.
 
         Raises `TooManyHandshakes`.
         """
-        now = trio.current_time()
-        if self._limits.handshakes_per_address and not self._bucket_of(host).take(now):
-            raise TooManyHandshakes("too many connections begin from this address")
-        if not self._all.take(now):
-            raise TooManyHandshakes("too many connections begin")
+        now, key = trio.current_time(), key_of(host)
+        problem = self._addresses.take(key, now)
+        if problem:
+            raise TooManyHandshakes(problem)
         if len(self._strangers) >= self._limits.strangers_max:
-            oldest, _ = self._strangers.popitem(last=False)
+            oldest, crowd = _oldest_of_most(self._strangers, key)
+            del self._strangers[oldest]
             oldest.overtaken = True
             oldest.scope.cancel()
             self.hits[Overtaken.code] += 1
-        visit = Visit(scope=trio.CancelScope(deadline=now + HANDSHAKE_SECONDS_MAX))
+            self._turned_away += crowd == 1
+        visit = Visit(scope=trio.CancelScope(deadline=now + HANDSHAKE_SECONDS_MAX), key=key)
         self._strangers[visit] = None
         return visit
 
@@ -162,25 +174,44 @@ class Door:
         A wallet that is connected already takes over its own place, which is free in a moment.
         """
         for guest in [g for g in self._guests if g.signer and self._is_member(g.signer)]:
-            self._guests.remove(guest)  # it was registered meanwhile
+            del self._guests[guest]  # it was registered meanwhile
             self._place(guest, _Standing.MEMBER)
         more = TAKEOVERS_MAX if self._is_connected(signer) else 0
         if self._is_member(signer):
             if self._members >= self._limits.connections_max + more:
+                self._turned_away += 1
                 raise TooManyConnections(f"{self._limits.connections_max} are connected")
             standing = _Standing.MEMBER
+            self._addresses.remember(signer, visit.key)
         else:
             if len(self._guests) >= self._limits.guests_max + more:
-                raise TooManyGuests(f"{self._limits.guests_max} that are no members are connected")
+                self._end_a_guest(visit.key)
             standing = _Standing.GUEST
         self._strangers.pop(visit, None)
         visit.signer = signer
+        visit.since = trio.current_time()
         self._place(visit, standing)
+
+    def _end_a_guest(self, key: str) -> None:
+        """End a guest for one from this address: of the fullest one the oldest, if it may be.
+
+        Raises `TooManyGuests` where the newcomer's own address has the most and all are young, or
+        many are ending: so guests keep nobody out for ever, and two addresses keep out none.
+        """
+        oldest, _ = _oldest_of_most(self._guests, key)
+        has_had_its_time = trio.current_time() - oldest.since > GUEST_SECONDS
+        text = f"{self._limits.guests_max} that are no members are connected"
+        is_kept = oldest.key == key and not has_had_its_time
+        if is_kept or len(self._ending) >= TAKEOVERS_MAX:
+            raise TooManyGuests(text)
+        del self._guests[oldest]
+        self._ending.add(oldest)
+        oldest.end(TooManyGuests(text))
 
     def _place(self, visit: Visit, standing: _Standing) -> None:
         visit.standing = standing
         if standing is _Standing.GUEST:
-            self._guests.add(visit)
+            self._guests[visit] = None
         else:
             self._members += 1
 
@@ -205,26 +236,18 @@ class Door:
             case _Standing.STRANGER:
                 self._strangers.pop(visit, None)
             case _Standing.GUEST:
-                self._guests.discard(visit)
+                self._guests.pop(visit, None)
+                self._ending.discard(visit)
             case _Standing.MEMBER:
                 self._members -= 1
 
-    def _bucket(self, per_second: int) -> TokenBucket:
-        return TokenBucket(per_second, per_second * BURST_SECONDS, trio.current_time())
 
-    def _bucket_of(self, host: str) -> TokenBucket:
-        key = _key_of(host)
-        bucket = self._addresses.pop(key, None)
-        if bucket is None:
-            bucket = self._bucket(self._limits.handshakes_per_address)
-            if len(self._addresses) >= ADDRESSES_MAX:
-                self._addresses.popitem(last=False)
-        self._addresses[key] = bucket
-        return bucket
+def _oldest_of_most(visits: Iterable[Visit], key: str) -> tuple[Visit, int]:
+    """Return the oldest visit from the address with most, and how many: `key` has one more.
 
-
-def _key_of(host: str) -> str:
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if address.version == 6:  # noqa: PLR2004 - of the two there are
-        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-    return str(address)
+    It looks at all of them: 256 are 20 µs, which a handshake costs many times over.
+    """
+    crowds = Counter(visit.key for visit in visits)
+    crowds[key] += 1
+    oldest = max(visits, key=lambda visit: crowds[visit.key])  # the first of equals
+    return oldest, crowds[oldest.key]

@@ -137,21 +137,26 @@ class Server:
             self.door.hits[error.code] += 1
             await self._turn_away(stream, error)
             return
-        wire: Wire | None = None
         try:
-            wire = await self._greeted(stream, visit)
-            self._host.on_connected(wire, _proven(visit))
-            pace = Pace(self.door.hits, self.door.points(visit))
-            await run_session(wire, self._driver, self._host, pace)
+            await self._served(await self._greeted(stream, visit), visit)
         except FarthingError as error:
             if error.code in LIMIT_CODES:
                 self.door.hits[error.code] += 1
             self._log_end(visit, error)
         finally:
-            if wire is not None and visit.signer is not None:
-                self._host.on_disconnected(wire, visit.signer)
             self.door.leave(visit)
             await trio.aclose_forcefully(stream)
+
+    async def _served(self, wire: Wire, visit: Visit) -> None:
+        """Serve a peer that has proven itself until either side ends it; raises why it ended."""
+        signer = _proven(visit)
+        try:
+            self._host.on_connected(wire, signer)
+            pace = Pace(self.door.hits, self.door.points(visit))
+            await run_session(wire, self._driver, self._host, pace)
+        finally:
+            self._host.on_disconnected(wire, signer)
+            await wire.finish()  # which gives back what it holds, if the session never began
 
     def _log_end(self, visit: Visit, error: FarthingError) -> None:
         if visit.signer is not None:
@@ -169,19 +174,21 @@ class Server:
         """Greet a stranger within the time and the place that it has; raises a `PeerError`."""
         with visit.scope:
             wire = await self._secured(stream)
+            visit.end = wire.give_up
+            is_greeted = False
             try:
                 await wire.accept(
                     self._domain, self._signer, lambda signer: self.door.admit(visit, signer)
                 )
+                is_greeted = True
             except PeerError as error:
                 if not isinstance(error, ConnectionLost):
                     await _last_word(wire, error)
                 raise
-            else:
-                return wire
             finally:
-                if visit.signer is None:
+                if not is_greeted:
                     await wire.finish()
+            return wire
         if visit.overtaken:
             raise Overtaken("its place was needed before it had authenticated")
         raise ConnectionLost(f"the peer did not authenticate within {HANDSHAKE_SECONDS_MAX} s")

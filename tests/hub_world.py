@@ -308,13 +308,15 @@ class TinyWallet:
         wire = Wire(await trio.open_tcp_stream("127.0.0.1", port))
         self.wire, self.ended = wire, None
         self._speaking.clear()
-        await wire.dial(self.city.deployment.domain(), self.signer, peer)
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._serve, wire)
-            yield wire
-            nursery.cancel_scope.cancel()
-        await wire.finish()
+        try:
+            await wire.dial(self.city.deployment.domain(), self.signer, peer)
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._serve, wire)
+                yield wire
+                nursery.cancel_scope.cancel()
+        finally:
+            await wire.finish()
 
     async def _serve(self, wire: Wire) -> None:
         try:

@@ -187,7 +187,11 @@ class Node:
     async def dial(self, nursery: trio.Nursery, to: "Node") -> Wire:
         """Connect to another node and serve the connection in the background."""
         wire = Wire(await trio.open_tcp_stream("127.0.0.1", to.port))
-        await wire.dial(DOMAIN, self.signer, to.signer.address)
+        try:
+            await wire.dial(DOMAIN, self.signer, to.signer.address)
+        except BaseException:
+            await wire.finish()
+            raise
         nursery.start_soon(self._speak, wire)
         return wire
 

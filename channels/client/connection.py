@@ -47,6 +47,9 @@ BACKOFF_SECONDS_MAX: Final = 30.0
 CALM_SECONDS: Final = 5.0
 """A connection that lasted this long was a good one: the next try is soon again."""
 
+MUTE_SECONDS: Final = 60
+"""A hub that is connected this long and takes up no channel has let another try fail."""
+
 CHANNELS_MAX: Final = 16
 """Channels of one wallet with one hub; it needs one, and a few that are closing."""
 
@@ -134,7 +137,10 @@ class Connection:
         self.state = LinkState.DIALLING
         self.trouble: FarthingError | None = None
         self.failures = 0
-        """Tries since the last contact that did not bring one."""
+        """Tries that brought no channel that can be used, since the last one that did."""
+        self.answers = 0
+        """How often a channel came to be usable; a connection without one is no answer."""
+        self._connected_at = 0.0
         self.refusal: Refused | None = None
         self.joining = 0
         self._settings = settings
@@ -181,6 +187,21 @@ class Connection:
             return False  # the session notices by itself
         return True
 
+    @property
+    def fruitless(self) -> int:
+        """How often the hub was asked for a channel in vain: failures, and minutes of waiting."""
+        if self.usable() is not None:
+            return 0
+        if self._wire is None or self._told or not self._is_waiting():
+            return self.failures
+        waited = trio.current_time() - self._connected_at
+        return self.failures + int(waited / MUTE_SECONDS)
+
+    def _is_waiting(self) -> bool:
+        """Whether there is a channel that the hub could make usable, and has to for an answer."""
+        waiting = (Phase.DOWN, Phase.GREETING)
+        return any(channel.phase in waiting for channel in self._driver.channels.values())
+
     def held(self) -> Channel | None:
         """A channel that is neither closed nor stopped, connected or not."""
         ended = (Phase.CLOSED, Phase.STOPPED)
@@ -199,8 +220,7 @@ class Connection:
             except FarthingError as error:
                 if isinstance(error, InvariantBroken | LedgerUnusable):
                     raise
-                if not isinstance(error, RunningTwice):  # which the hub itself has said
-                    self.failures += 1
+                self.failures += 1
                 self._lost(error)
             if self._was_good or trio.current_time() - started > CALM_SECONDS:
                 delay_seconds = BACKOFF_SECONDS_MIN
@@ -216,8 +236,10 @@ class Connection:
         try:
             await wire.dial(self._settings.deployment.domain(), self._signer, self._hub_signer)
             self._wire = wire
-            self.failures = 0
-            self._propose_at = trio.current_time() + PROPOSE_AFTER_SECONDS
+            self._connected_at = trio.current_time()
+            if not self._is_waiting():
+                self._answered()
+            self._propose_at = self._connected_at + PROPOSE_AFTER_SECONDS
             self.trouble = None
             self._set(LinkState.CONNECTED)
             self._notices.tell("connected", f"connected to the hub at {self._settings.hub}")
@@ -232,6 +254,11 @@ class Connection:
     @property
     def _hub_signer(self) -> Address:
         return self._settings.hub_signer
+
+    def _answered(self) -> None:
+        self.failures = 0
+        self.answers += 1
+        self._pulse.beat()
 
     def _set(self, state: LinkState) -> None:
         self.state = state
@@ -336,6 +363,7 @@ class Connection:
             channel = self._driver.get(channel_id)
             if channel.phase is Phase.LIVE:
                 self._told.add(channel_id)
+                self._answered()
                 self._receiver.on_speaking(channel)
 
     async def _adopt(self, channel_id: ChannelId, announced: _Announced, wire: Wire) -> None:

@@ -185,7 +185,8 @@ def check_ledger(path: Path, separator: bytes) -> Iterator[Check]:
                 yield ok("database", found)
                 return
             yield ok("schema", f"version {ledger.version()}")
-            yield _integrity(ledger)
+            remedy = "stop the wallet, keep the file, and recover: see docs/recovery.md"
+            yield check_integrity(ledger, remedy)
             for channel in ledger.channels():
                 for direction in (SENT, RECEIVED):
                     yield check_lane(ledger, channel, direction, separator)
@@ -193,11 +194,11 @@ def check_ledger(path: Path, separator: bytes) -> Iterator[Check]:
         yield problem("database content", error.text, error.what_to_do)
 
 
-def _integrity(ledger: Peek) -> Check:
+def check_integrity(ledger: Peek, remedy: str) -> Check:
+    """Whether SQLite finds the file whole."""
     found = [str(row[0]) for row in ledger.rows("PRAGMA integrity_check(10)")]
     if found == ["ok"]:
         return ok("database", "sound")
-    remedy = "stop the wallet, keep the file, and recover: see docs/recovery.md"
     return problem("database", "; ".join(found)[:300], remedy)
 
 
@@ -209,7 +210,7 @@ def check_lane(ledger: Peek, channel: Channel, direction: int, separator: bytes)
     side = channel.side if direction == SENT else channel.side.other
     total = LaneTotal() if voucher is None else voucher.total
     remedy = "stop the wallet, keep the folder, and recover: see docs/recovery.md"
-    if voucher is not None and not _is_signed(voucher, separator, channel.terms.signer(side)):
+    if voucher is not None and not is_signed(voucher, separator, channel.terms.signer(side)):
         return problem(what, "the newest voucher's signature does not verify", remedy)
     payments, reached, first = _replayed(ledger, channel, direction)
     if payments == 0 and total.nonce > 0:
@@ -255,7 +256,8 @@ def _replayed(ledger: Peek, channel: Channel, direction: int) -> tuple[int, Lane
     return count, reached, first
 
 
-def _is_signed(voucher: Voucher, separator: bytes, signer: Address) -> bool:
+def is_signed(voucher: Voucher, separator: bytes, signer: Address) -> bool:
+    """Whether a stored voucher bears the signature of its lane's payer."""
     unverified = UnverifiedVoucher(
         channel=voucher.channel,
         payer=voucher.payer,
@@ -327,7 +329,7 @@ def _no_clock() -> Check:
     return not_checked("clock and chain", "the chain was not read")
 
 
-async def check_port(what: str, host: str, port: int) -> Check:
+async def check_port(what: str, host: str, port: int, *, of: str = "hub") -> Check:
     """Whether something answers at an address; it is not spoken to, so that no session is ended."""
     try:
         with trio.fail_after(CONNECT_SECONDS_MAX):
@@ -335,7 +337,7 @@ async def check_port(what: str, host: str, port: int) -> Check:
     except (OSError, trio.TooSlowError) as error:
         cause = str(error) or f"no answer in {CONNECT_SECONDS_MAX:g} s"
         return warning(
-            what, f"nothing answers at {host} port {port} ({cause})", "check that the hub runs"
+            what, f"nothing answers at {host} port {port} ({cause})", f"check that the {of} runs"
         )
     await trio.aclose_forcefully(stream)
     return ok(what, f"answers at {host} port {port}")

@@ -1,8 +1,9 @@
 """Notices that the hub has gone silent: what was received is settled, later the channel closed.
 
-Rule: silence begins with the first try that fails after the last contact, and is measured in the
+Rule: silence begins with the first try that fails after the last answer, and is measured in the
 chain's time. So a device that was off, or whose clock was set, takes nothing for silence; and
-before anything is done, this run itself has tried several times.
+before anything is done, this run itself has tried several times. Only a channel that can be used
+is an answer: a hub that proves who it is and hangs up, or says no more, is silent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import trio
 from ..errors import ChainError, LocalError
 from ..ids import to_hex
 from ..state import ChainStatus, Channel
-from .connection import Connection, LinkState
+from .connection import Connection
 from .driver import Driver
 from .folder import Policy
 from .follower import Follower
@@ -48,7 +49,8 @@ class HubSilence:
         self._policy = policy
         rows = ledger.query("SELECT value FROM setting WHERE key=?", (_KEY,))
         self.since: int | None = int(rows[0][0]) if rows else None
-        """Chain time of the first failed try since the last contact; None while it answers."""
+        """Chain time of the first failed try since the last answer; None while it answers."""
+        self._answers = connection.answers
         self._told = False
         self._acted: dict[str, float] = {}
 
@@ -73,7 +75,7 @@ class HubSilence:
     async def look(self) -> None:
         """Note whether the hub answers; act where it has not for as long as the policy says."""
         self._note()
-        if self.since is None or self._connection.failures < TRIES_MIN:
+        if self.since is None or self._connection.fruitless < TRIES_MIN:
             return
         settle = self._policy.hub_silent_settle_seconds
         close = self._policy.hub_silent_close_seconds
@@ -89,13 +91,14 @@ class HubSilence:
                 await self._end(channel)
 
     def _note(self) -> None:
-        moment = self._follower.moment()
-        if self._connection.state is LinkState.CONNECTED:
+        moment, connection = self._follower.moment(), self._connection
+        if connection.answers != self._answers or connection.usable() is not None:
+            self._answers = connection.answers
             if self.since is not None:
                 self.since = None
                 self._told = False
                 self._driver.store([("DELETE FROM setting WHERE key=?", (_KEY,))])
-        elif self.since is None and self._connection.failures and moment.head_seen:
+        elif self.since is None and connection.fruitless and moment.head_seen:
             self.since = moment.head_timestamp
             statement: Statement = (
                 "INSERT OR REPLACE INTO setting VALUES (?, ?)",

@@ -32,8 +32,10 @@ class Book:
         self._store = store
         self._held = {held.lane: held for held in store.held()}
         self._lanes: dict[Address, set[Lane]] = {}
-        for held in self._held.values():
+        self._ended: dict[Lane, None] = {}
+        for held in sorted(self._held.values(), key=lambda held: held.view.timestamp):
             self._lanes.setdefault(held.depositor, set()).add(held.lane)
+            self._note_end(held)
         self._seen = store.seen()
         self._seen_stored = dict(self._seen)
         self._cursor = store.cursor()
@@ -61,6 +63,11 @@ class Book:
     def open_lanes(self, depositor: Address) -> int:
         """How many lanes of open channels a depositor has here."""
         return sum(self._held[lane].is_open for lane in self._lanes.get(depositor, ()))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the channel of any lane has ended: such a lane makes room for another."""
+        return bool(self._ended)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -120,15 +127,29 @@ class Book:
         for held in self.all():
             ended = held.view.status is ChainStatus.CLOSED
             if ended and timestamp - held.view.timestamp > CLOSED_SECONDS_KEPT:
-                del self._held[held.lane]
-                self._dirty.add(held.lane)
-                lanes = self._lanes[held.depositor]
-                lanes.discard(held.lane)
-                if not lanes:
-                    del self._lanes[held.depositor]
-                    self._seen.pop(held.depositor, None)
-                    self._dirty_seen.add(held.depositor)
-                self._wake.set()
+                self._forget(held)
+
+    def forget_longest_ended(self) -> bool:
+        """Drop the lane whose channel ended first, to make room; whether there was one.
+
+        So whoever opens and closes channels on purpose fills the book with what is dropped first.
+        """
+        if not self._ended:
+            return False
+        self._forget(self._held[next(iter(self._ended))])
+        return True
+
+    def _forget(self, held: Held) -> None:
+        del self._held[held.lane]
+        self._ended.pop(held.lane, None)
+        self._dirty.add(held.lane)
+        lanes = self._lanes[held.depositor]
+        lanes.discard(held.lane)
+        if not lanes:
+            del self._lanes[held.depositor]
+            self._seen.pop(held.depositor, None)
+            self._dirty_seen.add(held.depositor)
+        self._wake.set()
 
     def when_durable(self, then: Callable[[], None]) -> None:
         """Call this once all that is held now is on disk."""
@@ -137,8 +158,16 @@ class Book:
 
     def _set(self, held: Held) -> None:
         self._held[held.lane] = held
+        self._note_end(held)
         self._dirty.add(held.lane)
         self._wake.set()
+
+    def _note_end(self, held: Held) -> None:
+        """Keep the ended lanes in the order of their ends; a reorganisation may revive one."""
+        if held.view.status is ChainStatus.CLOSED:
+            self._ended.setdefault(held.lane)
+        else:
+            self._ended.pop(held.lane, None)
 
     # -- committing -------------------------------------------------------------------------
 

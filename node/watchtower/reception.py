@@ -236,7 +236,7 @@ class Reception:
     def _check_room(self, newcomer: _Newcomer) -> None:
         if self._book.get(newcomer.deposit.lane) is not None:
             return
-        if len(self._book) >= self._channels_max:
+        if len(self._book) >= self._channels_max and not self._book.has_ended:
             raise WatchtowerFull(f"this watchtower holds {self._channels_max} channels")
         if self._book.open_lanes(newcomer.depositor) >= CHANNELS_OF_A_DEPOSITOR_MAX:
             raise WatchtowerFull(f"you have {CHANNELS_OF_A_DEPOSITOR_MAX} channels here")
@@ -261,6 +261,8 @@ class Reception:
         if view.status not in (ChainStatus.OPEN, ChainStatus.CLOSING):
             raise ChannelNotOpen(f"channel {to_hex(voucher.channel)} is not open on the chain")
         is_new = self._book.get(deposit.lane) is None
+        if is_new and len(self._book) >= self._channels_max:
+            self._book.forget_longest_ended()
         new = Held(
             terms=deposit.terms,
             payer=deposit.payer,

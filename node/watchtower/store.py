@@ -28,6 +28,8 @@ from ...channels.terms import Side, Terms
 from ...channels.voucher import Voucher
 from .deposits import Lane
 
+DATABASE_NAME: Final = "watchtower.sqlite"
+
 SCHEMA: Final = """
 CREATE TABLE held (
     channel BLOB NOT NULL, payer INTEGER NOT NULL, record TEXT NOT NULL,
@@ -116,7 +118,7 @@ class TowerStore:
     def held(self) -> list[Held]:
         """Every voucher that is kept."""
         rows = self._ledger.query("SELECT channel, payer, record FROM held")
-        return [_held(*row) for row in rows]
+        return [held_from_row(*row) for row in rows]
 
     @staticmethod
     def remember(held: Held) -> Statement:
@@ -169,7 +171,7 @@ class TowerStore:
         return "INSERT OR REPLACE INTO setting VALUES ('cursor', ?)", (value,)
 
 
-def _held(channel: bytes, payer: int, text: str) -> Held:
+def held_from_row(channel: bytes, payer: int, text: str) -> Held:
     """Read a row; only verified vouchers were ever written, so what is read back is one."""
     record: dict[str, Any] = json.loads(text)
     terms, side = terms_from_record(record["terms"]), Side(payer)

@@ -38,9 +38,7 @@ from .book import Book
 from .config import TowerConfig
 from .lookout import Lookout
 from .reception import NoChannels, Reception
-from .store import Held, TowerStore
-
-DATABASE_NAME = "watchtower.sqlite"
+from .store import DATABASE_NAME, Held, TowerStore
 
 CHECK_SECONDS = 60
 """Between two looks at who is silent and at the own membership; both change slowly."""

@@ -196,9 +196,9 @@ class Mallory:
     async def dialled(self, port: int, peer: Address) -> AsyncIterator[Mallory]:
         """A connection to a hub, proved with its own key, on which it has said nothing yet."""
         wire = Wire(await trio.open_tcp_stream("127.0.0.1", port))
-        await wire.dial(self.domain, self.signer, peer)
-        self.begin(wire)
         try:
+            await wire.dial(self.domain, self.signer, peer)
+            self.begin(wire)
             yield self
         finally:
             await wire.finish()

@@ -242,8 +242,10 @@ def test_no_message_about_a_channel_of_somebody_else_does_anything(hub: HonestHu
 async def unproved(hub: HonestHub, mallory: Mallory) -> AsyncIterator[Mallory]:
     wire = Wire(await trio.open_tcp_stream("127.0.0.1", hub.port))
     mallory.begin(wire)
-    yield mallory
-    await wire.finish()
+    try:
+        yield mallory
+    finally:
+        await wire.finish()
 
 
 def test_whoever_has_not_proved_a_key_is_told_nothing_but_that(hub: HonestHub) -> None:

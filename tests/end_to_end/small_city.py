@@ -264,6 +264,8 @@ class SmallHub:
         self.proposal_refusal: Error | None = None
         self.announced: list[Terms] = []
         self.ignored: tuple[type[Any], ...] = ()
+        self.hangs_up = False
+        self.is_mute = False
         self.withdrawals_ended: list[tuple[WithdrawalTerms, bool]] = []
 
     def moment(self) -> Moment:
@@ -294,8 +296,11 @@ class SmallHub:
         try:
             await wire.accept(DEPLOYMENT.domain(), HUB)
             self.wires.append(wire)
+            if self.hangs_up:
+                return
             for terms in (*self.announced, *self.chain.terms.values()):
-                self.introduce(wire, terms)
+                if not self.is_mute:
+                    self.introduce(wire, terms)
             await run_session(wire, self.driver, self)
         except FarthingError as error:
             await say_error(wire, error)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from farthing.channels.client import connection
-from farthing.channels.client.connection import LinkState
+from farthing.channels.client import connection, tls
 from farthing.channels.client.folder import Folder, MalformedSettings, Policy, write_settings
 from farthing.channels.client.tls import Dialled
 from farthing.channels.client.wallet import Wallet
@@ -97,7 +96,8 @@ async def test_a_hub_that_comes_back_while_the_wallet_settles_is_not_left(
 
         async def slowly(channel: Channel) -> None:
             await settle(channel)
-            wallet._connection.state = LinkState.CONNECTED
+            monkeypatch.setattr(connection, "dial", tls.dial)
+            await until(wallet, lambda: wallet._connection.usable() is not None)
 
         monkeypatch.setattr(wallet._guard, "settle", slowly)
         await goes_silent(city, wallet, monkeypatch)
@@ -105,6 +105,46 @@ async def test_a_hub_that_comes_back_while_the_wallet_settles_is_not_left(
         await until(wallet, lambda: wallet._hub_silence.since is None)
         assert len(city.chain.settled) == 1
         assert city.chain.view(wallet.channels()[0].id).status is ChainStatus.OPEN
+
+
+@pytest.mark.parametrize("what", ["hangs_up", "is_mute"])
+async def test_a_hub_that_proves_who_it_is_and_does_no_more_is_silent(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(connection, "MUTE_SECONDS", 0.05)
+    told(city, close_seconds=CLOSE)
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        channel, before = wallet.channels()[0].id, len(city.hub.wires)
+        setattr(city.hub, what, True)
+        for wire in list(city.hub.wires):
+            wire.close_soon()
+        await until(wallet, lambda: wallet._connection.fruitless >= 3)
+        assert len(city.hub.wires) > before  # it is there, and says so
+        since = wallet._hub_silence.since
+        assert since is not None
+        await passes(city, wallet, SETTLE + 1)
+        await until(wallet, lambda: bool(city.chain.settled))
+        assert wallet._hub_silence.since == since
+        await passes(city, wallet, CLOSE + 1)
+        await until(wallet, lambda: city.chain.view(channel).status is ChainStatus.CLOSING)
+
+
+async def test_a_hub_that_answers_again_after_it_hung_up_is_not_silent(city: SmallCity) -> None:
+    told(city, close_seconds=CLOSE)
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        city.hub.hangs_up = True
+        for wire in list(city.hub.wires):
+            wire.close_soon()
+        await until(wallet, lambda: wallet._connection.fruitless >= 3)
+        city.hub.hangs_up = False
+        await until(wallet, lambda: wallet._connection.usable() is not None)
+        await until(wallet, lambda: wallet._hub_silence.since is None)
+        assert wallet._connection.fruitless == 0
+        await passes(city, wallet, 2 * CLOSE)
+        await wallet._hub_silence.look()
+        assert city.chain.settled == []
 
 
 async def test_a_wallet_that_was_off_does_not_take_that_for_the_hubs_silence(

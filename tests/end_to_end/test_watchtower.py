@@ -310,6 +310,58 @@ async def test_a_full_tower_refuses_new_channels_and_serves_those_it_has(
         assert [row["transferred_ucent"] for row in tower.channel_rows()] == [2]
 
 
+async def test_two_that_open_and_close_channels_on_purpose_do_not_fill_a_tower(
+    hub_city: City, street: Street, tmp_path: Path
+) -> None:
+    mallory, bob = new_signer(), new_signer()
+    opened = await trio.to_thread.run_sync(lambda: street.open(mallory, mallory, mallory, bob))
+    config = await trio.to_thread.run_sync(
+        lambda: tower_folder(hub_city, tmp_path / "small", channels_max=3)
+    )
+    async with running_tower(config) as tower:
+        async with depositor(hub_city, tower, mallory) as wallet:
+            for terms in opened[:3]:
+                await wallet.kept(deposit_of(terms, street.voucher(terms, 1)))
+        async with depositor(hub_city, tower, bob) as wallet:
+            deposit = deposit_of(opened[3], street.voucher(opened[3], 1))
+            assert await wallet.refused(deposit) == "watchtower-full"
+            for terms in opened[:2]:
+                await trio.to_thread.run_sync(street.start_close, terms)
+            await trio.to_thread.run_sync(street.pass_window)
+            await until(lambda: tower.status()["open"] == 1 and not tower.status()["closing"])
+            await wallet.kept(deposit)
+        assert tower.status()["channels"] == 3
+        held = {row["channel"]: row["status"] for row in tower.channel_rows()}
+        assert held[to_hex(deposit.channel)] == held[to_hex(street.id_of(opened[2]))] == "open"
+    async with running_tower(config) as tower:  # and so it is on disk
+        assert {row["channel"] for row in tower.channel_rows()} == held.keys()
+
+
+async def test_guests_that_deposit_nothing_keep_no_wallet_out(
+    hub_city: City, street: Street, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farthing.node.limits.GUEST_SECONDS", 0)
+    alice = new_signer()
+    (terms,) = await trio.to_thread.run_sync(street.open, alice)
+    config = await trio.to_thread.run_sync(
+        lambda: tower_folder(hub_city, tmp_path / "small", guests_max=2)
+    )
+    async with (
+        running_tower(config) as tower,
+        depositor(hub_city, tower, new_signer()) as first,
+        depositor(hub_city, tower, new_signer()) as second,
+    ):
+        async with depositor(hub_city, tower, alice) as wallet:
+            await wallet.kept(deposit_of(terms, street.voucher(terms, 1)))
+            told = await first.hear()
+            assert isinstance(told, Error)
+            assert told.code == "too-many-guests"
+            assert await first.is_ended()
+            async with depositor(hub_city, tower, new_signer()):  # alice is a guest no longer
+                assert isinstance(await second.answer(Ping(token=1)), Pong)
+        assert tower.server.door.hits["too-many-guests"] == 1
+
+
 async def test_a_wallet_has_its_share_of_a_tower_and_no_more(
     hub_city: City, street: Street, tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,6 +227,31 @@ async def test_a_flood_of_handshakes_from_one_address_leaves_the_others_theirs(
         assert here.hub.status()["unauthenticated"] <= 30
 
 
+async def test_a_flood_from_two_addresses_leaves_a_third_of_all_to_others(
+    hub_city: City, tmp_path: Path
+) -> None:
+    async with scene(hub_city, tmp_path, handshakes_per_second=6) as here:
+
+        async def flood(source: str) -> None:
+            while True:
+                async with await here.stranger(source) as stream:
+                    with suppress(trio.BrokenResourceError):
+                        await stream.send_all(frames(Ping(token=1)))
+                        await stream.receive_some()
+
+        async with (
+            meanwhile(lambda: flood("127.0.0.66")),
+            meanwhile(lambda: flood("127.0.0.67")),
+        ):
+            await until(lambda: here.hits("too-many-handshakes") >= 100)
+            for number in range(5):
+                wire = Wire(await here.stranger(f"127.0.0.{2 + number}"))
+                await wire.dial(hub_city.deployment.domain(), new_signer(), here.hub.signer.address)
+                await wire.finish()
+            await here.goes_on()
+        assert here.hub.server.door.turned_away == 0
+
+
 async def test_over_the_rate_of_all_addresses_one_is_told_to_come_back(
     hub_city: City, tmp_path: Path
 ) -> None:
@@ -241,6 +266,41 @@ async def test_over_the_rate_of_all_addresses_one_is_told_to_come_back(
                 await wire.finish()
         assert any("too many connections begin" in error.text for error in errors)
         await here.goes_on()
+
+
+async def test_of_greetings_that_come_to_nothing_no_byte_is_kept(
+    hub_city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farthing.node.limits.HANDSHAKE_SECONDS_MAX", 1)
+    half = (GREETING_BYTES_MAX - 4).to_bytes(4, "big") + bytes(GREETING_BYTES_MAX // 2)
+    async with scene(hub_city, tmp_path, strangers_max=8, guests_max=1) as here:
+        hello = make_hello(
+            hub_city.deployment.domain(),
+            signer=new_signer().address,
+            peer=here.hub.signer.address,
+            nonce=bytes(32),
+        )
+        memory = here.hub.server.memory
+        for _ in range(10):
+            stream = await here.stranger()
+            await stream.send_all(half)  # overtaken by the ones after it, or too slow
+            gone = await here.stranger()
+            await gone.send_all(frames(hello) + half)
+            await gone.aclose()  # hangs up
+            garbage = await here.stranger()
+            await garbage.send_all(frames(hello, Ping(token=1)) + half)  # says what is refused
+        guest = await here.dial(new_signer())
+        await guest._stream.send_all(half)
+        with pytest.raises(Refused):  # is refused its place
+            await here.dial(new_signer())
+        await until(lambda: memory.total_bytes >= len(half))
+        await guest.finish()
+        await until(lambda: here.hub.status()["unauthenticated"] == 0)
+        await until(lambda: here.hub.status()["guests"] == 0)
+        assert here.hits("overtaken") > 0
+        await here.goes_on()
+        await until(lambda: memory.total_bytes == 0)
+        assert memory._held == {}
 
 
 async def test_strangers_do_not_fill_the_log(

@@ -1,5 +1,7 @@
 """Somebody in between, whatever certificate it shows, and peers that want all of a hub's time."""
 
+import logging
+import socket
 import ssl
 from pathlib import Path
 
@@ -18,12 +20,19 @@ from farthing.channels.client.wire import (
     SlowReader,
     Wire,
 )
+from farthing.channels.codecs import encode_message
 from farthing.channels.errors import PeerError
+from farthing.channels.events import ChannelMessage
+from farthing.channels.frames import encode_frame
+from farthing.channels.handshake import Role, Transcript, make_hello
 from farthing.channels.ids import Address
-from farthing.channels.messages import Message, Ping, Reestablish
+from farthing.channels.messages import Authenticate, Challenge, Message, Ping, Reestablish
 from farthing.channels.signing import BadSignature
+from farthing.node.addresses import Addresses
 from farthing.node.limits import Door, DoorLimits, TooManyConnections, TooManyGuests
+from farthing.node.server import Entrance, Server
 from farthing.node.tls import accept, load_tls
+from farthing.node.watchtower.reception import NoChannels
 
 from ..certificates import HOST, Authority
 from ..people import ALICE, BOB, CHANNEL, DOMAIN, MALLORY
@@ -110,9 +119,9 @@ def test_nothing_is_said_plainly_to_another_machine() -> None:
 # -- peers that want everything -------------------------------------------------------------------
 
 
-def door(*, members: tuple[Address, ...]) -> Door:
+def door(*, members: tuple[Address, ...], connections_max: int = 1) -> Door:
     limits = DoorLimits(
-        connections_max=1,
+        connections_max=connections_max,
         guests_max=1,
         strangers_max=2,
         handshakes_per_second=100,
@@ -137,6 +146,79 @@ async def test_keys_that_anybody_can_make_take_no_members_place() -> None:
         hub.admit(hub.arrive(HOST), Address(b"\x01" * 20))
     hub.admit(hub.arrive(HOST), BOB.address)
     assert (hub.guests, hub.members) == (1, 1)
+
+
+async def test_guests_of_one_address_do_not_keep_out_those_of_others() -> None:
+    hub = door(members=(), connections_max=9)
+    hub.admit(hub.arrive("192.0.2.66"), MALLORY.address)
+    hub.admit(hub.arrive("192.0.2.1"), BOB.address)
+
+
+def test_two_addresses_do_not_take_all_handshakes() -> None:
+    shares = Addresses(100, 1000)
+    for second in range(60):
+        for mallory in ("192.0.2.66", "198.51.100.66"):
+            while not shares.take(mallory, second):
+                pass
+        assert shares.take(f"203.0.113.{second}", second) == ""
+    assert shares.turned_away == 0
+
+
+def test_thousands_of_addresses_do_not_take_the_handshakes_of_members() -> None:
+    shares = Addresses(100, 1000)
+    shares.remember(BOB.address, "192.0.2.1")
+    for number in range(3000):
+        shares.take(f"mallory {number}", 0)
+    assert shares.take("192.0.2.1", 0) == ""
+
+
+class Nobody:
+    """A host to whom nobody is connected; all are guests."""
+
+    def is_member(self, signer: Address) -> bool:
+        return False
+
+    def is_connected(self, signer: Address) -> bool:
+        return False
+
+    def on_connected(self, wire: Wire, signer: Address) -> None:
+        raise RuntimeError("the peer was gone before it was let in")
+
+    def on_disconnected(self, wire: Wire, signer: Address) -> None:
+        raise RuntimeError("the peer was never connected")
+
+    def on_message(self, wire: Wire, message: Message) -> None:
+        raise RuntimeError("the peer said nothing")
+
+    def on_unlinked(self, wire: Wire, message: ChannelMessage) -> None:
+        raise RuntimeError("the peer said nothing")
+
+
+async def test_whoever_breaks_off_while_it_is_let_in_leaves_no_bytes_behind() -> None:
+    entrance = Entrance(limits=DoorLimits(connections_max=9), log=logging.getLogger("test"))
+    server = Server(Nobody(), NoChannels(), DOMAIN, ALICE, entrance)
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
+    dialer = Wire(ours)
+    hello = make_hello(DOMAIN, signer=BOB.address, peer=ALICE.address, nonce=bytes(32))
+    visit = server.door.arrive(HOST)
+
+    async def break_off() -> None:
+        await dialer.say_now(hello)
+        (challenge,) = await dialer.receive()
+        assert isinstance(challenge, Challenge)
+        digest = Transcript(domain=DOMAIN, hello=hello, challenge=challenge).digest(Role.DIALER)
+        signed = encode_frame(encode_message(Authenticate(signature=BOB.sign_digest(digest))))
+        half = (500).to_bytes(4, "big") + bytes(400)
+        ours.socket.shutdown(socket.SHUT_RD)  # what we would be told breaks the connection
+        await ours.send_all(signed + half)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(break_off)
+        with pytest.raises(ConnectionLost):
+            await server._greeted(theirs, visit)
+    assert visit.signer == BOB.address  # it had proven itself, and had its place
+    assert server.memory.total_bytes == 0
+    await dialer.finish()
 
 
 async def test_vouchers_asked_for_again_and_again_end_a_connection() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from farthing.channels.client.folder import HubAddress, TowerPlace
 from farthing.channels.client.pulse import Notices, Pulse
@@ -13,6 +14,7 @@ from farthing.channels.errors import PeerError
 from farthing.channels.events import ObservedChannel, Received
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import VoucherKept
+from farthing.channels.state import ChainStatus
 from farthing.channels.terms import Side
 from farthing.node.watchtower.book import Book
 from farthing.node.watchtower.deposits import check_deposit
@@ -31,7 +33,7 @@ from ..people import (
     view,
     voucher,
 )
-from ..tower_parts import TowerParts, closing, promise, tower_parts
+from ..tower_parts import TowerParts, closing, connected, promise, tower_parts
 from ..tower_world import deposit_of
 from .attacks import alice_at, update, wire_with
 
@@ -67,6 +69,27 @@ def test_a_voucher_of_another_deployment_is_not_kept_as_if_it_could_be_settled()
     signed = voucher(Side.A, lane(5), of=elsewhere)
     with pytest.raises(PeerError):
         check_deposit(deposit_of(TERMS, signed), BOB.address, DEPLOYMENT, SEPARATOR)
+
+
+async def test_channels_that_have_ended_do_not_fill_a_tower(
+    tower: TowerParts, nursery: trio.Nursery
+) -> None:
+    for number in range(2, 12):  # two that agree open, deposit and close, as often as they like
+        channel = tower.hold(number, sequence=number)
+        tower.book.observe(channel, view(ChainStatus.CLOSED))
+    first = promise(2, sequence=2)
+    assert tower.book.get(first.lane) is not None
+    wire, made = connected(tower), promise(5)
+    tower.chain.views[made.voucher.channel] = view()
+    nursery.start_soon(tower.reception.run)
+    nursery.start_soon(tower.book.run)
+    tower.reception.on_message(wire, deposit_of(made.terms, made.voucher))
+    with trio.fail_after(20):
+        while not wire.said:  # noqa: ASYNC110 - what is said wakes nobody here
+            await trio.sleep(0.01)
+    assert isinstance(wire.said[0], VoucherKept)
+    assert len(tower.book) == 10
+    assert tower.book.get(first.lane) is None  # which ended first
 
 
 async def test_a_tower_killed_after_its_acknowledgement_holds_what_it_acknowledged(

@@ -82,6 +82,7 @@ def test_what_is_left_out_has_a_default(folder: Path, machine: Path) -> None:
         withdrawals_member_day_max=24,
         silent_settle_seconds=86_400,
         silent_close_seconds=2_592_000,
+        silent_closes_per_hour=12,
         submissions_per_day=250_000,
         requests_per_day=200,
         keep_days=400,
