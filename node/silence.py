@@ -32,6 +32,9 @@ HOUR_SECONDS: Final = 3600
 UNHEARD_SECONDS_MAX: Final = HOUR_SECONDS
 """A longer time in which no wallet at all was heard counts as the hub's own silence: wallets of a
 small hub that wake up now and then do so at least once in an hour."""
+GONE_AFTER_CLOSES: Final = 2
+"""Whoever hears nobody for so many times the time after which a channel is closed has no wallets
+any more: then that time counts, and its channels are closed one after another."""
 CROWDED_SECONDS: Final = 60.0
 """After a connection was turned away: wallets dial again after 30 s at most, and a few times."""
 
@@ -82,6 +85,7 @@ class Silence:
         """In counted time, when the newest close was begun."""
         self._heard_at = self.clock()
         self._crowded_until = self._heard_at
+        self._are_gone = False
         self._turned_away = 0
         self._is_told = False
         self._heard = {
@@ -141,12 +145,16 @@ class Silence:
             self._turned_away = turned_away
         channels = self._driver.channels.values()
         is_heard = any(channel.terms.signer_b in present for channel in channels)
-        is_deaf = now - self._heard_at > UNHEARD_SECONDS_MAX
+        unheard = now - self._heard_at
+        self._are_gone = not is_heard and (
+            self._are_gone or 0 < GONE_AFTER_CLOSES * self._limits.close_seconds <= unheard
+        )
+        is_deaf = unheard > UNHEARD_SECONDS_MAX and not self._are_gone
         if channels and (is_deaf or now < self._crowded_until) and not self._is_told:
             why = "no wallet is heard" if is_deaf else "connections are turned away"
             log.warning("%s: this time counts as nobody's silence", why)
         self._is_told = is_deaf or now < self._crowded_until
-        if not is_heard:
+        if not is_heard and not self._are_gone:
             return  # what comes from now on counts once somebody is heard
         if not is_deaf:
             self._counted += max(now - max(self._heard_at, self._crowded_until), 0)

@@ -91,6 +91,26 @@ async def test_a_hub_that_heard_nobody_was_the_silent_one(hub: Listening) -> Non
     assert (hub.silent_seconds, hub.closed) == (0, [])
 
 
+async def test_a_hub_whose_wallets_are_all_gone_ends_their_channels_one_after_another(
+    hub: Listening,
+) -> None:
+    await hub.silence.look()
+    hub.hears_carol = False
+    await hub.goes_on(60 * DAY - LOOK_SECONDS)
+    assert (hub.silent_seconds, hub.closed) == (0, [])
+    await hub.goes_on(2 * LOOK_SECONDS)
+    assert hub.silent_seconds >= 60 * DAY
+    assert len(hub.closed) == 1
+    await hub.goes_on(3600)
+    assert len(hub.closed) == 3
+    hub.hears_carol = True
+    await hub.goes_on(LOOK_SECONDS)
+    hub.hears_carol = False
+    before = hub.silent_seconds
+    await hub.goes_on(40 * DAY)
+    assert hub.silent_seconds <= before + LOOK_SECONDS
+
+
 async def test_channels_that_look_silent_are_not_closed_all_at_once(hub: Listening) -> None:
     await hub.silence.look()
     await hub.goes_on(30 * DAY)
