@@ -33,6 +33,7 @@ from ..channels.errors import ChainError
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
+from .legacy import sign_legacy
 
 RECEIPT_SECONDS_MAX = 120
 """Long enough for a chain that makes a block every few seconds and was briefly stalled."""
@@ -132,9 +133,16 @@ class Sender:
     """
 
     def __init__(
-        self, web3: Web3, signer: Signer, chain_id: int, *, outbox: Outbox | None = None
+        self,
+        web3: Web3,
+        signer: Signer,
+        chain_id: int,
+        *,
+        outbox: Outbox | None = None,
+        is_legacy: bool = False,
     ) -> None:
         self.web3 = web3
+        self._sign = sign_legacy if is_legacy else sign_transaction
         self.address = checksum(signer.address)
         self._signer = signer
         self._chain_id = chain_id
@@ -245,7 +253,7 @@ class Sender:
         )
 
     def _made(self, what: str, transaction: Transaction) -> Sent:
-        raw = sign_transaction(transaction, self._signer)
+        raw = self._sign(transaction, self._signer)
         return Sent(
             what=what,
             nonce=transaction.nonce,
