@@ -25,6 +25,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxReceipt
 
 from ..channels.client.outbox import Judgement, Outbox, Quarrel, Sent
@@ -123,7 +124,10 @@ def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:
         exception_retry_configuration=None,
     )
     weakref.finalize(provider, session.close)  # web3 itself never closes its connections
-    return Web3(provider)
+    web3 = Web3(provider)
+    # Blocks of a proof of authority say in their extra-data who signed them: over 32 bytes.
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
 
 
 class Sender:

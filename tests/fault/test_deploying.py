@@ -12,9 +12,11 @@ from farthing.channels.client.outbox import Outbox
 from farthing.channels.errors import FarthingError
 from farthing.channels.ids import address_to_hex, to_hex
 from farthing.contracts.artifacts import load
+from farthing.devnet.besu import ExtraData
 from farthing.node import deploying
 from farthing.node import sender as sender_module
 from farthing.node.audit.deployed import Deployed
+from farthing.node.chain import Web3Chain
 from farthing.node.deploying import (
     PLAN_NAME,
     AlreadyDeployed,
@@ -27,7 +29,12 @@ from farthing.node.deploying import (
     deploy,
 )
 from farthing.node.home import OUTBOX_NAME
-from farthing.node.sender import ChainUnreachable, TransactionFailed, TransactionUnknown
+from farthing.node.sender import (
+    ChainUnreachable,
+    TransactionFailed,
+    TransactionUnknown,
+    connect,
+)
 
 from ..deploying import (
     DEPLOYER,
@@ -452,4 +459,28 @@ def test_a_chain_with_a_base_fee_is_paid_what_it_asks_zero_too(
     deployed = deploy(world.web3, DEPLOYER, out)
     sent = world.ask("eth_getTransactionByHash", to_hex(deployed.transactions["city_credit"]))
     assert (sent["type"], sent["maxFeePerGas"]) == ("0x2", hex(price))
+    assert world.verify(deployed).ok
+
+
+def test_blocks_of_a_proof_of_authority_with_long_extra_data_and_no_fee_are_read(
+    world: World, out: Path
+) -> None:
+    """As QBFT's: vanity, validators and seals in the extra-data, a base fee of zero."""
+
+    def qbft(params: Any, ask: Any) -> Answer:
+        block = ask()["result"]
+        seals = tuple(bytes([n]) * 65 for n in range(3))
+        extra = ExtraData(validators=(MALLORY.address,) * 4, seals=seals)
+        return result(
+            block and {**block, "extraData": to_hex(extra.encode()), "baseFeePerGas": "0x0"}
+        )
+
+    world.endpoint.lies["eth_getBlockByNumber"] = qbft
+    web3 = connect("http://127.0.0.1:9")
+    web3.provider = world.endpoint
+    deployed = deploy(web3, DEPLOYER, out)
+    chain = Web3Chain(web3, deployed.deployment, signer=None)
+    chain.check_identity()
+    assert chain.head().number == int(world.ask("eth_blockNumber"), 16)
+    assert chain.block_hash(0) == deployed.deployment.genesis_hash
     assert world.verify(deployed).ok
