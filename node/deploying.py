@@ -350,6 +350,9 @@ class _Steps:
     def run(self) -> Deployed:
         """Everything that is not on the chain yet, in order; raises `ChainError`."""
         registrar = address_from_hex(self._plan.first_registrar)
+        governance = self._plan.first_registrar
+        if registrar != self._deployer and self._ask("eth_getCode", governance, "latest") == "0x":
+            self._say(f"note: the governance {governance} is no contract here: one key governs")
         registry = self._contract("member_registry", registrar)
         credit = self._contract("city_credit", registry.address)
         channels = self._contract("payment_channels", credit.address, registry.address)

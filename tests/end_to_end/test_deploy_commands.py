@@ -28,6 +28,7 @@ def test_a_governance_is_the_registrar_and_the_deployer_is_nobody(
     done = farthing(*command, "--governance", GOVERNANCE)
     assert done.code == 0
     assert [line.split()[0] for line in done.err.splitlines()] == [
+        "note:",
         "member_registry",
         "city_credit",
         "payment_channels",
