@@ -42,6 +42,14 @@ def _checksummed(
     callback=_checksummed,
     help="First and only registrar, such as a multi-signer wallet; without, it is the sender.",
 )
+@click.option(
+    "--confirmations",
+    metavar="N",
+    type=click.IntRange(0, 1_000),
+    default=0,
+    show_default=True,
+    help="Blocks to wait for on top of it; 0 where blocks are final, as with QBFT.",
+)
 @key_options
 @json_option
 @reports_errors
@@ -50,6 +58,7 @@ def deploy(  # noqa: PLR0913 - one argument for each option of the command
     rpc_url: str,
     out: Path,
     governance: Address | None,
+    confirmations: int,
     keystore: Path | None,
     password_file: Path | None,
     dev_account: int | None,
@@ -73,7 +82,14 @@ def deploy(  # noqa: PLR0913 - one argument for each option of the command
         if not as_json:
             click.echo(text, err=True)
 
-    deployed = run(connect(rpc_url), signer, out, governance=governance, say=say)
+    deployed = run(
+        connect(rpc_url),
+        signer,
+        out,
+        governance=governance,
+        confirmations=confirmations,
+        say=say,
+    )
     record = json.loads(deployed.to_json())
     if not as_json:
         del record["transactions"]

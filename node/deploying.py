@@ -207,12 +207,14 @@ def deploy(
     out: Path,
     *,
     governance: Address | None = None,
+    confirmations: int = 0,
     say: Say = lambda _: None,
 ) -> Deployed:
     """Deploy the contracts, or go on with it, check them on the chain, and write the record.
 
     The registry begins with `governance` as its only registrar, or with the deployer where there
-    is none: a role that the deployer never had needs no handing over. Raises `AlreadyDeployed`,
+    is none: a role that the deployer never had needs no handing over. `confirmations` are blocks
+    on top of the last contract that are waited for. Raises `AlreadyDeployed`,
     `PlanDiffers`, `PlanUnusable`, `DeploymentInUse`, `OutboxUnusable`, `ChainError`; called again,
     it goes on.
     """
@@ -231,7 +233,9 @@ def deploy(
             deployed = _finished(out, plan)
         else:
             with _nothing_left_of_nothing(folder, outbox):
-                deployed = _Steps(web3, signer, outbox, plan, rpc=rpc, say=say).run()
+                deployed = _Steps(web3, signer, outbox, plan, rpc=rpc, say=say).confirmed(
+                    confirmations
+                )
         report = verify(rpc, deployed)
         if not report.ok:
             raise DeployedDiffers(report)
@@ -342,13 +346,37 @@ class _Steps:
         self._rpc = rpc
         self._outbox = outbox
         self._plan = plan
-        self._say = say
+        self._say_again = say
+        self._said: set[str] = set()
         self._deployer = signer.address
         is_legacy = "baseFeePerGas" not in _header(rpc, "latest")
         self._sender = Sender(web3, signer, int(plan.chain_id), outbox=outbox, is_legacy=is_legacy)
 
-    def run(self) -> Deployed:
-        """Everything that is not on the chain yet, in order; raises `ChainError`."""
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say_again(text)
+
+    def confirmed(self, confirmations: int) -> Deployed:
+        """Everything, under so many blocks; what a reorganisation moves meanwhile is found again.
+
+        The deployment id is made of the block before its own, so it moves along.
+        """
+        newest, since = -1, time.monotonic()
+        while True:
+            deployed, block = self.run()
+            head = number_from_hex(self._ask("eth_blockNumber"))
+            if head >= block + confirmations:
+                return deployed
+            if head > newest:
+                newest, since = head, time.monotonic()
+            elif time.monotonic() >= since + RECEIPT_SECONDS_MAX:
+                text = f"no block after {head} for {RECEIPT_SECONDS_MAX} s: not confirmed yet"
+                raise TransactionUnknown(f"deploying: {text}")
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+    def run(self) -> tuple[Deployed, int]:
+        """Everything that is not on the chain yet, in order, and the last block of it."""
         registrar = address_from_hex(self._plan.first_registrar)
         governance = self._plan.first_registrar
         if registrar != self._deployer and self._ask("eth_getCode", governance, "latest") == "0x":
@@ -356,7 +384,7 @@ class _Steps:
         registry = self._contract("member_registry", registrar)
         credit = self._contract("city_credit", registry.address)
         channels = self._contract("payment_channels", credit.address, registry.address)
-        return Deployed(
+        deployed = Deployed(
             deployment=Deployment(
                 chain_id=int(self._plan.chain_id),
                 genesis_hash=data_from_hex(self._plan.genesis_block),
@@ -374,6 +402,7 @@ class _Steps:
                 "payment_channels": channels.transaction,
             },
         )
+        return deployed, max(registry.block, credit.block, channels.block)
 
     def _contract(self, name: str, *arguments: Address) -> _Made:
         """Find a contract that was sent before, or send it; raises `ChainError`."""

@@ -10,7 +10,7 @@ import requests
 
 from farthing.channels.client.outbox import Outbox
 from farthing.channels.errors import FarthingError
-from farthing.channels.ids import address_to_hex, to_hex
+from farthing.channels.ids import Address, address_to_hex, to_hex
 from farthing.contracts.artifacts import load
 from farthing.devnet.besu import ExtraData
 from farthing.node import deploying
@@ -124,6 +124,58 @@ def test_a_block_that_is_taken_back_takes_its_contract_along_and_both_come_again
     world.ask("farthing_reorg", "0x1")
     deployed = finish(world, out)
     assert deployed.deployment.block >= 2
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_what_is_taken_back_before_it_is_confirmed_is_found_where_it_is_then(
+    world: World, out: Path, depth: int
+) -> None:
+    """Its deployment id is another then, as it is made of the block before."""
+    looks, ids = 0, []
+
+    def a_block_with_each_look(params: Any, ask: Any) -> Answer:
+        nonlocal looks
+        if world.sent_by(DEPLOYER.address) == 3:
+            looks += 1
+            world.ask("evm_mine")
+        if looks == 3:
+            ids.append(deployment_id_at(world, before.addresses["payment_channels"]))
+            world.ask("farthing_reorg", hex(depth + 3))  # three of them are empty
+            world.ask("evm_increaseTime", hex(100))
+            world.ask("evm_mine")
+        answer: Answer = ask()
+        return answer
+
+    before = deploy_to_a_copy(out)
+    world.endpoint.lies["eth_blockNumber"] = a_block_with_each_look
+    deployed = deploy(world.web3, DEPLOYER, out, confirmations=8)
+    world.endpoint.lies.clear()
+    assert looks > 8
+    ids.append(deployment_id_at(world, before.addresses["payment_channels"]))
+    assert ids[0] != ids[1] == to_hex(deployed.deployment.deployment)[2:]
+    assert deployed.addresses == before.addresses
+    assert world.sent_by(DEPLOYER.address) == 3
+    assert world.verify(deployed).ok
+
+
+def deployment_id_at(world: World, channels: Address) -> str:
+    return str(world.ask("eth_getCode", address_to_hex(channels), "latest")[-64:])
+
+
+def deploy_to_a_copy(out: Path) -> Deployed:
+    with chain_world() as other:
+        return deploy(other.web3, DEPLOYER, out.with_name("copy.json"))
+
+
+def test_a_chain_that_stands_still_is_not_waited_for_without_end(
+    world: World, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying, "RECEIPT_SECONDS_MAX", 0)
+    with pytest.raises(TransactionUnknown, match="not confirmed yet"):
+        deploy(world.web3, DEPLOYER, out, confirmations=1)
+    assert not out.exists()
+    world.ask("evm_mine")
+    finish(world, out, confirmations=1)
 
 
 def test_who_is_killed_before_tidying_up_tidies_up_and_deploys_nothing(
