@@ -12,9 +12,11 @@ from farthing.channels.client.outbox import Outbox
 from farthing.channels.errors import FarthingError
 from farthing.channels.ids import Address, address_to_hex, to_hex
 from farthing.contracts.artifacts import load
+from farthing.devnet.accounts import dev_accounts
 from farthing.devnet.besu import ExtraData
 from farthing.node import deploying
 from farthing.node import sender as sender_module
+from farthing.node.audit.creations import created_address
 from farthing.node.audit.deployed import Deployed
 from farthing.node.chain import Web3Chain
 from farthing.node.deploying import (
@@ -71,10 +73,22 @@ def finish(world: World, out: Path, **options: Any) -> Deployed:
     world.endpoint.lies.clear()
     deployed = deploy(world.web3, DEPLOYER, out, **options)
     assert Deployed.from_json(out.read_text()) == deployed
-    assert world.sent_by(DEPLOYER.address) == 3
+    assert contracts_of_the_deployer(world) == set(deployed.addresses.values())
     assert world.verify(deployed).ok
     assert not partial(out).exists()
     return deployed
+
+
+def contracts_of_the_deployer(world: World) -> set[Address]:
+    """Whatever it has put on the chain, wanted or not."""
+    places = {
+        created_address(DEPLOYER.address, nonce) for nonce in range(world.sent_by(DEPLOYER.address))
+    }
+    return {
+        place
+        for place in places
+        if world.ask("eth_getCode", address_to_hex(place), "latest") != "0x"
+    }
 
 
 def silent_after(world: World, sends: int) -> None:
@@ -124,6 +138,39 @@ def test_a_block_that_is_taken_back_takes_its_contract_along_and_both_come_again
     world.ask("farthing_reorg", "0x1")
     deployed = finish(world, out)
     assert deployed.deployment.block >= 2
+
+
+def send_from_another_program(world: World, **fields: Any) -> None:
+    """With the deployer's key, under the nonce of the contract that was signed and not sent."""
+    transaction: dict[str, Any] = {
+        "chainId": world.web3.eth.chain_id,
+        "nonce": 1,
+        "gas": 100_000,
+        "gasPrice": 0,
+        "value": 0,
+        **fields,
+    }
+    signed = dev_accounts(1)[0].signer().sign_transaction(transaction)
+    world.ask("eth_sendRawTransaction", to_hex(bytes(signed.raw_transaction)))
+
+
+def test_a_nonce_that_another_program_used_is_not_waited_for(world: World, out: Path) -> None:
+    half_done(world, out)
+    send_from_another_program(world, to=MALLORY.address)
+    finish(world, out)
+
+
+def test_a_contract_that_another_program_made_there_is_not_taken_for_ours(
+    world: World, out: Path
+) -> None:
+    half_done(world, out)
+    send_from_another_program(world, data="0x60016000f3")  # returns one byte, which is its code
+    strange = created_address(DEPLOYER.address, 1)
+    assert contracts_of_the_deployer(world) > {strange}
+    deployed = deploy(world.web3, DEPLOYER, out)
+    assert contracts_of_the_deployer(world) == {strange, *deployed.addresses.values()}
+    assert strange not in deployed.addresses.values()
+    assert world.verify(deployed).ok
 
 
 @pytest.mark.parametrize("depth", [2, 3])
