@@ -23,7 +23,15 @@ from .messages import (
     WithdrawalAccept,
     WithdrawalOffer,
 )
-from .state import ChainView, Channel, CloseTerms, SignedClose, Withdrawal, WithdrawalTerms
+from .state import (
+    ChainView,
+    Channel,
+    CloseTerms,
+    Settlement,
+    SignedClose,
+    Withdrawal,
+    WithdrawalTerms,
+)
 from .voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
 
 ChannelMessage: TypeAlias = (
@@ -57,9 +65,14 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedChannel:
-    """The confirmed chain says this of the channel."""
+    """The confirmed chain says this of the channel.
+
+    `settlements` are those of the peer's lane above what we hold, oldest first; none where they
+    are not needed, or could not be read so far.
+    """
 
     view: ChainView
+    settlements: tuple[Settlement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +283,14 @@ class TellReceived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TellStored:
+    """Tell the user of stored payments that it was not told of when they came in."""
+
+    first_nonce: int
+    last_nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TellAcknowledged:
     """Tell the user that the peer holds all our payments up to this nonce."""
 
@@ -314,6 +335,7 @@ Effect: TypeAlias = (
     | SubmitClose
     | SubmitWithdrawal
     | TellReceived
+    | TellStored
     | TellAcknowledged
     | TellWithdrawal
     | TellStopped

@@ -8,6 +8,7 @@ from .closing import close_if_quiet, drop_dead_close
 from .connecting import reestablish
 from .events import Effect, Elapsed, ObservedChannel, Send, Step, SubmitClose
 from .refusals import stale_view
+from .restoring import above, tell_all, unread
 from .state import (
     ACT_AGAIN_SECONDS,
     DOUBT_UNKNOWN,
@@ -28,7 +29,11 @@ def observed_channel(state: Channel, event: ObservedChannel, moment: Moment) -> 
         return Step(state=state)
     if known is not None and _revives_offers(known, event.view):
         state = replace(state, doubt_ends=DOUBT_UNKNOWN)
-    return elapsed(replace(state, chain=event.view), Elapsed(), moment)
+    held_ucent = state.received.total.transferred_ucent
+    settlements = above(event.settlements, held_ucent)
+    state, told = tell_all(replace(state, chain=event.view, settlements=settlements))
+    result = elapsed(state, Elapsed(), moment)
+    return Step(state=result.state, effects=(*told, *result.effects))
 
 
 def _revives_offers(known: ChainView, view: ChainView) -> bool:
@@ -88,6 +93,7 @@ def elapsed(state: Channel, _: Elapsed, moment: Moment) -> Step:
         and not state.asked_again
         and state.phase in TALKING
         and stale_view(state, moment) is None
+        and unread(state) is None
     ):
         state = replace(state, asked_again=True)
         effects.append(Send(message=reestablish(state)))

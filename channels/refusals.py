@@ -141,6 +141,14 @@ class BehindTheChain(LocalError):
         self.settled_ucent = settled_ucent
 
 
+class SettlementsUnread(LocalError):
+    """The peer has settled more than we hold, and by which payments was not read yet."""
+
+    code = "settlements-unread"
+    remedy = "wait until the chain's events can be read; what was refused is asked for then"
+    retryable = True
+
+
 def behind_the_chain(state: Channel) -> BehindTheChain | None:
     """Why no close is agreed on, which would pay less than the chain has settled already."""
     held_ucent = state.received.total.transferred_ucent

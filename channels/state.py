@@ -51,6 +51,24 @@ class ChainView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What a `Settled` event says of a lane: its payer's own words, which the chain does not check.
+
+    The amounts are the lane's totals on the chain before it and after it, in µ¢.
+    """
+
+    before_ucent: int
+    transferred_ucent: int
+    nonce: int
+    history: bytes
+
+    def is_of(self, total: LaneTotal) -> bool:
+        """Whether it settles just this total of the lane, history and all."""
+        ours = (self.nonce, self.transferred_ucent, self.history)
+        return ours == (total.nonce, total.transferred_ucent, total.history)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """When a step happens: the local clock, the newest confirmed head, and when it was seen."""
 
@@ -188,6 +206,9 @@ class Channel:
 
     `refusing` holds from a refusal until the peer repeats what was refused: what it sends in
     between has a gap. `asked_again` says that we have shown our vouchers since, so that it repeats.
+    `settlements` are those of the peer's lane above what we hold of it, oldest first, as far as
+    they were read. `untold_from` is the first received payment that the user is not told of: it is
+    part of what is settled already, and not all of that has come (see `restoring`).
     `doubt_ends` is set where this party may have forgotten what it signed (rule 5): the chain time
     up to which a forgotten offer may live.
     """
@@ -199,6 +220,8 @@ class Channel:
     link: Link = Link.DOWN
     sent: SentLane = field(default_factory=SentLane)
     received: ReceivedLane = field(default_factory=ReceivedLane)
+    settlements: tuple[Settlement, ...] = ()
+    untold_from: int | None = None
     fresh_boot: bool = True
     refusing: bool = False
     asked_again: bool = False
@@ -243,6 +266,11 @@ class Channel:
         if self.we_want_close or self.peer_wants_close:
             return Phase.DRAINING
         return Phase.LIVE
+
+    @property
+    def told_nonce(self) -> int:
+        """The newest received payment that the user may be told of."""
+        return self.received.total.nonce if self.untold_from is None else self.untold_from - 1
 
     @property
     def has_offers(self) -> bool:
@@ -309,3 +337,5 @@ class Channel:
             raise InvariantBroken("the newest signature does not cover the newest payment")
         if len(self.received.unverified) != len(self.received.unverified_totals):
             raise InvariantBroken("a received payment has no total and could be counted wrongly")
+        if self.told_nonce > self.received.total.nonce:
+            raise InvariantBroken("the user is told of a payment that did not come")

@@ -52,7 +52,6 @@ from .events import (
     SignVoucher,
     Step,
     TellAcknowledged,
-    TellReceived,
     Unlinked,
     Unverifiable,
     Verified,
@@ -85,6 +84,7 @@ from .refusals import (
     say,
     stale_view,
 )
+from .restoring import contradicted, keep_as_evidence, news, unread
 from .state import TALKING, UNACKNOWLEDGED_MAX, Channel, Moment, Phase, ReceivedLane
 from .units import NONCE_MAX, TRANSFERRED_MAX
 from .voucher import UnverifiedVoucher, replay
@@ -253,7 +253,7 @@ def _refusal(
     available_ucent = state.peer_balance_ucent(claimed_ucent)
     if needed_ucent > available_ucent:
         return InsufficientBalance(needed_ucent, available_ucent)
-    return stale_view(state, moment)
+    return stale_view(state, moment) or unread(state)
 
 
 def _on_verified(state: Channel, event: Verified, moment: Moment) -> Step:
@@ -263,24 +263,30 @@ def _on_verified(state: Channel, event: Verified, moment: Moment) -> Step:
     )
     if not covered or received.unverified_totals[covered - 1] != event.voucher.total:
         raise NotNow(state.phase, "a verification of a total that was not received")
+    problem = unread(state)
+    if problem is not None:
+        return refuse(replace(state, received=ReceivedLane(voucher=received.voucher)), problem)
     payments, totals = received.unverified[:covered], received.unverified_totals[:covered]
-    first_nonce = totals[0].nonce
+    passed = contradicted(state, totals)
     received = ReceivedLane(
         voucher=event.voucher,
         unverified=received.unverified[covered:],
         unverified_totals=received.unverified_totals[covered:],
     )
+    record = RecordReceived(payments=payments, totals=totals)
+    if passed is not None:
+        return keep_as_evidence(replace(state, received=received), record, passed)
     total = event.voucher.total
     was_behind = behind_the_chain(state) is not None
-    state = replace(state, received=received)
+    state, told = news(replace(state, received=received), totals[0].nonce, payments)
     may_close = state.peer_wants_close or (state.we_want_close and was_behind)
     closing = close_if_quiet(state, moment) if may_close else Step(state=state)
     return Step(
         state=closing.state,
         effects=(
-            RecordReceived(payments=payments, totals=totals),
+            record,
             Send(message=Ack(channel=state.id, nonce=total.nonce, history=total.history)),
-            TellReceived(first_nonce=first_nonce, payments=payments),
+            *told,
             *closing.effects,
         ),
     )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from ..channels.client.ledger import Ledger, Statement
+from ..channels.client.ledger import SENT, Ledger, Statement
 from ..channels.errors import LocalError
 from ..channels.ids import Address, address_to_hex
 from ..channels.state import Channel, Moment, WithdrawalTerms
@@ -80,12 +80,30 @@ class Allowances:
     def refusal(self, channel: Channel, terms: WithdrawalTerms) -> LocalError | None:
         """Why a withdrawal of the peer's is not countersigned, or None where it may be."""
         amount_ucent = terms.total_ucent - channel.withdrawn_ucent(terms.side)
-        left_ucent = channel.peer_balance_ucent(channel.received.claimed.transferred_ucent)
-        if amount_ucent < min(self._withdrawal_least_ucent, left_ucent):
+        if amount_ucent < min(self._withdrawal_least_ucent, self._left_ucent(channel)):
             return WithdrawalTooSmall(amount_ucent, self._withdrawal_least_ucent)
         if self._of_today(WITHDRAWAL, channel.peer_account) >= self._withdrawals_max:
             return TooManyWithdrawals(self._withdrawals_max)
         return None
+
+    def _left_ucent(self, channel: Channel) -> int:
+        """All that the member knows to be left: a reward that is on its way may come too late."""
+        signed_ucent = channel.sent.total.transferred_ucent
+        on_its_way_ucent = signed_ucent - self._acknowledged_ucent(channel)
+        claimed_ucent = channel.received.claimed.transferred_ucent
+        return channel.peer_balance_ucent(claimed_ucent) - on_its_way_ucent
+
+    def _acknowledged_ucent(self, channel: Channel) -> int:
+        """What the hub has paid and the member has acknowledged, or all, where that is unknown."""
+        nonce, signed_ucent = channel.sent.acknowledged_nonce, channel.sent.total.transferred_ucent
+        if not channel.sent.unacknowledged:
+            return signed_ucent
+        if nonce == 0:
+            return 0
+        rows = self._ledger.payments(channel.id, SENT, first_nonce=nonce, last_nonce=nonce)
+        # A restored hub has taken up a total without its payments.
+        newest = next(rows, None)
+        return signed_ucent if newest is None else newest.total.transferred_ucent
 
     def countersigned(self, channel: Channel) -> list[Statement]:
         """Count a withdrawal that is being countersigned."""

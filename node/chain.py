@@ -22,13 +22,14 @@ from ..channels.deployment import Deployment
 from ..channels.errors import ChainError
 from ..channels.ids import Address, ChannelId, address_to_hex
 from ..channels.signing import Signer
-from ..channels.state import ChainStatus, ChainView
+from ..channels.state import ChainStatus, ChainView, Settlement
 from ..channels.terms import Side, Terms
 from ..contracts.artifacts import load
 from .sender import Sender, TransactionFailed, asking, checksum
 
 _UNLIMITED = 2**256 - 1
 """The contract takes tokens only in calls that this account sends itself."""
+_ONLY_READS = "this chain port was made without an account: it only reads"
 LOG_BLOCKS_MAX = 2000
 """Blocks in one eth_getLogs; the most that common endpoints answer."""
 
@@ -271,6 +272,26 @@ class Web3Chain:
                 deadline_block=block,
             )
 
+    def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks, `LOG_BLOCKS_MAX` at most, settled a payer's lane."""
+        with asking("reading settlements"):
+            events = self._channels.events.Settled().get_logs(
+                argument_filters={"channel": channel, "payer": checksum(payer)},
+                from_block=first_block,
+                to_block=last_block,
+            )
+            return tuple(
+                Settlement(
+                    before_ucent=event["args"]["transferred_before"],
+                    transferred_ucent=event["args"]["transferred"],
+                    nonce=event["args"]["nonce"],
+                    history=bytes(event["args"]["history"]),
+                )
+                for event in events
+            )
+
     def balance_ucent(self, account: Address, block: int) -> int:
         """µ¢ of tokens that an account holds outside channels, at a block."""
         with asking("reading a balance"):
@@ -283,9 +304,9 @@ class Web3Chain:
             return self._web3.eth.get_transaction_count(checksum(account), block)
 
     def next_nonce(self, account: Address) -> int:
-        """The nonce of an account's next transaction, after all that the endpoint knows of."""
+        """The nonce after all transactions of an account that any block holds, confirmed or not."""
         with asking("counting transactions"):
-            return self._web3.eth.get_transaction_count(checksum(account), "pending")
+            return self._web3.eth.get_transaction_count(checksum(account), "latest")
 
     # -- transactions -----------------------------------------------------------------------
 
@@ -296,10 +317,16 @@ class Web3Chain:
         """
         return 0 if self._sender is None else self._sender.look_back()
 
+    def ready_nonce(self, *, least: int) -> int:
+        """The nonce of this account's next transaction; see `Sender.ready_nonce`."""
+        if self._sender is None:
+            raise TransactionFailed(_ONLY_READS)
+        return self._sender.ready_nonce("noting a nonce", least=least)
+
     def approve(self, amount_ucent: int) -> Mined | None:
         """Let the channels' contract take up to this much, unless it may already."""
         if self._sender is None:
-            raise TransactionFailed("this chain port was made without an account: it only reads")
+            raise TransactionFailed(_ONLY_READS)
         with asking("approving a deposit"):
             spender = self._channels.address
             allowed = self._credit.functions.allowance(self._sender.address, spender).call()
@@ -335,13 +362,15 @@ class Web3Chain:
         ]
         return self._send("opening channels", self._channels.functions.open_many(arguments))
 
-    def deposit_many(self, rows: Sequence[DepositRow]) -> Mined:
+    def deposit_many(self, rows: Sequence[DepositRow], *, nonce: int) -> Mined:
         """Add to party A's deposits in one transaction; bad rows are skipped.
 
-        `approve` comes before, so that this is one transaction and no more.
+        `approve` comes before, so that this is one transaction and no more, under the nonce that
+        `ready_nonce` gave.
         """
         arguments = [(_terms(r.terms), checksum(r.terms.account_a), r.amount_ucent) for r in rows]
-        return self._send("topping up", self._channels.functions.deposit_many(arguments))
+        call = self._channels.functions.deposit_many(arguments)
+        return self._send("topping up", call, nonce=nonce)
 
     def settle(self, rows: Sequence[SettleRow]) -> Mined:
         """Raise lanes' totals in one transaction; rows that do not raise one are skipped."""
@@ -384,10 +413,10 @@ class Web3Chain:
         """Pay both parties of a channel whose challenge window is over."""
         return self._send("finishing a close", self._channels.functions.finish_close(_terms(terms)))
 
-    def _send(self, what: str, call: Any) -> Mined:
+    def _send(self, what: str, call: Any, *, nonce: int | None = None) -> Mined:
         if self._sender is None:
-            raise TransactionFailed("this chain port was made without an account: it only reads")
-        receipt = self._sender.send(what, call)
+            raise TransactionFailed(_ONLY_READS)
+        receipt = self._sender.send(what, call, nonce=nonce)
         with asking(what):
             return self._mined(receipt)
 

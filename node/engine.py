@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ..channels.client.driver import Driver
 from ..channels.client.wire import ConnectionLost, Wire
@@ -419,6 +420,7 @@ class Engine:
             return outcomes, True
         try:
             self.driver.pay(channel.id, priced.payments, [*priced.statements, *remember])
+            self.driver.store((), then=partial(self._rewards.committed, account, priced))
         except FarthingError as error:  # a broken invariant too, which has stopped the channel
             self._rewards.undo(account, priced)
             return (outcome_of(error),), False

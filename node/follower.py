@@ -17,10 +17,12 @@ import trio
 from ..channels.client.driver import Driver
 from ..channels.client.heads import ChainChanging, check_time
 from ..channels.client.ledger import Statement
+from ..channels.client.settlements import SettledLook, Settlements
 from ..channels.client.vanished import what_vanished
 from ..channels.errors import ChainError
 from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
+from ..channels.restoring import unread
 from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
 from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, MemberStatus, OpenedChannel
@@ -73,6 +75,8 @@ class _News:
     once_touched: set[ChannelId] | None = field(default_factory=set)
     """Channels of which the replaced blocks held logs; None for any."""
     views: dict[ChannelId, ChainView] = field(default_factory=dict)
+    settled: SettledLook | None = None
+    """By which payments lanes were settled of which we hold less."""
 
 
 class Follower:
@@ -100,8 +104,10 @@ class Follower:
         self._first_block = first_block
         self._ahead_seconds_max = ahead_seconds_max
         self._elapsed_at = 0.0
-        self.on_replaced: Callable[[], None] = lambda: None
-        """Called when confirmed blocks were replaced, after the new ones were taken in."""
+        self.on_replaced: Callable[[int], None] = lambda _: None
+        """Called when confirmed blocks were replaced, with the newest that stands (0 if none is
+        known), after the new ones were taken in and in the same commit."""
+        self._settlements = Settlements(first_block)
         self._head = Head(number=0, hash=b"", timestamp=0)
         self._head_seen = 0
         self._moved = trio.Event()
@@ -167,7 +173,7 @@ class Follower:
             self._take_members(driver, news, head)
             self._take_channels(driver, news, on_opened)
             if news.fork is not None or news.forgot:
-                self.on_replaced()
+                self.on_replaced(0 if news.forgot else news.fork or 0)
             moved, self._moved = self._moved, trio.Event()
             moved.set()
         elif time.monotonic() - self._elapsed_at >= ELAPSE_SECONDS:
@@ -194,6 +200,10 @@ class Follower:
             news.views[channel] = await self._desk.read(
                 lambda chain, c=channel: chain.view(c, head)  # type: ignore[misc]  # as above
             )
+        replaced = news.fork is not None or news.forgot
+        news.settled = await self._settlements.look(
+            self._desk, _with_views(driver, news), news.views, head.number, replaced=replaced
+        )
         # Views and logs are read by number: all of one chain only if it is still this block.
         found = await self._desk.read(lambda chain: chain.block_hash(head.number))
         if found != head.hash:
@@ -278,10 +288,12 @@ class Follower:
     ) -> None:
         new = [o for o in news.opened if o.channel not in driver.channels]
         for one in new:
-            driver.add(Channel(id=one.channel, terms=one.terms, side=Side.A))
+            driver.add(_new(one))
         before = {channel: driver.channels[channel].chain for channel in news.views}
+        found = {} if news.settled is None else self._settlements.take_in(news.settled)
         for channel, view in news.views.items():
-            driver.feed(channel, ObservedChannel(view=view))
+            settlements = found.get(channel, ())
+            driver.feed(channel, ObservedChannel(view=view, settlements=settlements))
         self._elapse(driver, driver.channels.keys() - news.views.keys())
         for one in new:
             on_opened(driver.channels[one.channel])
@@ -292,6 +304,16 @@ class Follower:
         for channel in list(channels):
             if driver.channels[channel].waits_for_time:
                 driver.feed(channel, Elapsed())
+
+
+def _new(opened: OpenedChannel) -> Channel:
+    return Channel(id=opened.channel, terms=opened.terms, side=Side.A)
+
+
+def _with_views(driver: Driver, news: _News) -> list[Channel]:
+    """The channels that were read, those among them that are new."""
+    known = {one.channel: _new(one) for one in news.opened} | driver.channels
+    return [known[channel] for channel in news.views]
 
 
 def _tell_losses(
@@ -314,5 +336,5 @@ def _is_restless(channel: Channel) -> bool:
     if channel.chain is None:
         return True
     if channel.chain.status is ChainStatus.OPEN:
-        return channel.has_offers
+        return channel.has_offers or unread(channel) is not None
     return channel.chain.status is not ChainStatus.CLOSED

@@ -108,6 +108,7 @@ class Hub:
             "head_block": moment.head_block,
             "view_age_seconds": moment.view_age_seconds(),
             "chain_trouble": None if trouble is None else str(trouble),
+            "sending_trouble": None if self.desk.trouble is None else str(self.desk.trouble),
             "rewarded_ucent": sum(c.sent.total.transferred_ucent for c in channels),
             "received_ucent": sum(c.received.total.transferred_ucent for c in channels),
             "settled_ucent": sum(sum(c.chain.settled_ucent) for c in channels if c.chain),
@@ -172,18 +173,13 @@ async def open_hub(config: HubConfig) -> AsyncIterator[Hub]:
         listener = await open_listener(config.listen_host, config.listen_port, tls)
         await stack.enter_async_context(listener)
         stack.enter_context(owned(config.data_dir))
-        desk = ChainDesk(
-            Web3Chain(
-                web3,
-                deployment,
-                signer=account,
-                confirmations=config.confirmations,
-                outbox=Outbox(
-                    config.data_dir / OUTBOX_NAME,
-                    keep_blocks=max(config.confirmations, KEEP_BLOCKS),
-                ),
-            )
+        outbox = Outbox(
+            config.data_dir / OUTBOX_NAME, keep_blocks=max(config.confirmations, KEEP_BLOCKS)
         )
+        chain = Web3Chain(
+            web3, deployment, signer=account, confirmations=config.confirmations, outbox=outbox
+        )
+        desk = ChainDesk(chain, outbox)
         store = HubStore(config.data_dir / DATABASE_NAME)
         stack.callback(store.ledger.close)
         store.pin(deployment, account.address, signer.address)
@@ -258,7 +254,6 @@ def _put_together(
         age_seconds=config.settle_age_seconds,
         rows_max=config.settle_rows_max,
     )
-    follower.on_replaced = settler.forget_attempts
     watcher = Watcher(driver, desk, settler, follower)
     silence = Silence(
         store.ledger,
@@ -273,6 +268,12 @@ def _put_together(
     liquidity = Liquidity(config, store.ledger, driver, chain, rewards)
     liquidity.is_present = lambda channel: not silence.is_silent(channel)
     engine.cover = engine.requests.cover = liquidity
+
+    def replaced(standing: int) -> None:
+        settler.forget_attempts()
+        liquidity.take_back(standing)
+
+    follower.on_replaced = replaced
     entrance = _entrance(config, keys.tls)
     return Hub(
         config=config,

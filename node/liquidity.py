@@ -18,6 +18,7 @@ import trio
 
 from ..channels.client.driver import Driver
 from ..channels.client.ledger import Ledger
+from ..channels.client.outbox import GAP_MAX, NOT_SENT
 from ..channels.errors import ChainError, LocalError
 from ..channels.ids import Address, ChannelId, address_to_hex, to_hex
 from ..channels.state import ChainStatus, Channel, Phase
@@ -107,6 +108,8 @@ class Liquidity:
         self._funds_block = -1
         self._reserved_ucent = 0
         self._next_nonce = 0
+        self._must_read_again = False
+        self._must_look_back = False
         self._paused_until = float("-inf")
         self._trouble: frozenset[str] = frozenset()
         self.refusals: Counter[str] = Counter()
@@ -155,8 +158,12 @@ class Liquidity:
     def _grant(
         self, channel: Channel, wanted_ucent: int, free_ucent: int | None, budget: int | None
     ) -> tuple[int, Shortage]:
-        """How much of what is wanted may go in now, and what bounds it."""
-        used_ucent = self._book.member_today_ucent(channel.peer_account)
+        """How much of what is wanted may go in now, and what bounds it.
+
+        What is on its way to the same lane, and seems lost, counts for nothing: it is replaced.
+        """
+        again_ucent, again_today_ucent = self._book.on_its_way_to_ucent(channel.id)
+        used_ucent = self._book.member_today_ucent(channel.peer_account) - again_today_ucent
         deposit_ucent = channel.chain.deposit_ucent[Side.A] if channel.chain else 0
         bounds = [
             (wanted_ucent, TOPPING_UP),
@@ -164,9 +171,9 @@ class Liquidity:
             (DEPOSIT_MAX - deposit_ucent, LANE_FULL),
         ]
         if budget is not None:
-            bounds.append((budget, BUDGET))
+            bounds.append((budget + again_ucent, BUDGET))
         if free_ucent is not None:  # not known before the first look
-            bounds.append((free_ucent, OUT_OF_FUNDS))
+            bounds.append((free_ucent + again_ucent, OUT_OF_FUNDS))
         return min(bounds, key=lambda bound: bound[0])
 
     def _free_ucent(self) -> int | None:
@@ -213,13 +220,23 @@ class Liquidity:
             try:
                 await self.look()
                 failed = False
-            except ChainError as error:
+            except NOT_SENT as error:
                 if not failed:  # once, not at each attempt of a long outage
                     log.warning("%s", error)
                 failed = True
 
+    def take_back(self, standing: int) -> None:
+        """Know that the blocks after `standing` were replaced: what arrived there may not have."""
+        self._driver.store(TopUps.taken_back(standing))
+        self._must_read_again = True
+
     async def look(self) -> None:
-        """Take in what became of earlier top-ups, then send what is due; raises `ChainError`."""
+        """Take in what became of earlier top-ups, then send what is due; raises `NOT_SENT`."""
+        if self._must_read_again:
+            self._must_read_again = False
+            self._must_look_back = True
+            await self._driver.wait_durable()
+            self._book.read_again()
         self._turn_day()
         await self._take_in()
         await self._read_funds()
@@ -256,13 +273,12 @@ class Liquidity:
         used = await self._desk.read(lambda chain: chain.transactions(account, block))
         self._next_nonce = await self._desk.read(lambda chain: chain.next_nonce(account))
         statements = []
-        taken_back = False
-        for one in list(self._book.on_their_way.values()):
+        for one in self._book.each_on_its_way():
             if one.block is not None and block < one.block:
                 continue
             view = self._driver.get(one.channel).chain
             if one.nonce >= used or view is None:
-                taken_back = taken_back or one.block is not None
+                self._must_look_back = self._must_look_back or one.block is not None
                 continue
             arrived = one.arrived(view.deposit_ucent[Side.A])
             state = TopUpState.ARRIVED if arrived else TopUpState.LOST
@@ -273,8 +289,9 @@ class Liquidity:
                 )
         if statements:
             self._driver.store(statements)
-        if taken_back:  # its block was replaced, and nobody else may send anything for hours
+        if self._must_look_back:  # a block was replaced, and nobody else may send for hours
             await self._desk.send(lambda chain: chain.look_back())
+            self._must_look_back = False
 
     def _plan(self) -> list[TopUp]:
         """Choose the lanes to top up now; those that a payment waits for come first."""
@@ -331,8 +348,8 @@ class Liquidity:
 
     def _may_send_again(self, channel: ChannelId) -> bool:
         """Whether nothing is on its way, or the endpoint has forgotten it (see `_send`)."""
-        one = self._book.on_their_way.get(channel)
-        return one is None or (one.block is None and one.nonce >= self._next_nonce)
+        on_their_way = self._book.on_their_way.get(channel, ())
+        return all(one.block is None and one.nonce >= self._next_nonce for one in on_their_way)
 
     def is_low(self, channel: Channel) -> bool:
         """Whether an open lane has less to spend than the low-water mark."""
@@ -359,13 +376,14 @@ class Liquidity:
         """
         total_ucent = sum(row.amount_ucent for row in rows)
         await self._desk.send(lambda chain: chain.approve(total_ucent))
+        ours = {row.channel for row in rows}
+        earlier = [one for one in self._book.each_on_its_way() if one.channel in ours]
+        noted: list[TopUp] = []
 
         async def note(nonce: int) -> None:
-            for row in rows:
-                earlier = self._book.on_their_way.get(row.channel)
-                if earlier is not None and nonce > earlier.nonce:
-                    raise _Moved("a top-up that seemed lost is on its way")
-            noted = [replace(row, nonce=nonce) for row in rows]
+            if any(nonce != one.nonce and one.nonce - nonce <= GAP_MAX for one in earlier):
+                raise _Moved("a top-up that seemed lost is on its way")
+            noted.extend(replace(row, nonce=nonce) for row in rows)
             self._driver.store(self._book.send(noted))
             await self._driver.wait_durable()
 
@@ -378,18 +396,19 @@ class Liquidity:
         ]
         try:
             mined = await self._desk.send_noted(
-                self._account, note, lambda chain: chain.deposit_many(deposits)
+                note,
+                lambda chain, nonce: chain.deposit_many(deposits, nonce=nonce),
+                least=max((one.nonce for one in earlier), default=0),
             )
         except TransactionFailed:
-            self._end(rows, TopUpState.LOST)
+            self._end(noted, TopUpState.LOST)
             self._paused_until = trio.current_time() + AFTER_FAILURE_SECONDS
             raise
         self._note_mined(rows, mined)
 
     def _end(self, rows: list[TopUp], state: TopUpState) -> None:
         for row in rows:
-            one = self._book.on_their_way.get(row.channel)
-            if one is not None:
+            for one in self._book.on_their_way.get(row.channel, ()):
                 self._driver.store(self._book.end(one, state))
 
     def _note_mined(self, rows: list[TopUp], mined: Mined) -> None:
@@ -434,7 +453,7 @@ class Liquidity:
             "account_ucent": self._funds_ucent,
             "free_ucent": self._free_ucent(),
             "channels_low": sum(1 for c in self._driver.channels.values() if self.is_low(c)),
-            "on_their_way": len(self._book.on_their_way),
+            "on_their_way": len(self._book.each_on_its_way()),
             "top_ups_today": count,
             "topped_up_today_ucent": total_ucent,
             "trouble": sorted(self._trouble),

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import trio
 
-from ..channels.errors import ChainError, LocalError
+from ..channels.client.outbox import NOT_SENT
+from ..channels.errors import LocalError
 from .allowances import Allowances
 from .answers import Problem
 from .chain import Mined, OpenRow
@@ -74,7 +75,7 @@ class Opener:
             try:
                 await self._know_all()
                 refusals = await self._open_what_may(tried)
-            except ChainError as error:
+            except NOT_SENT as error:
                 log.warning("%s", error)
                 # "not-now" makes a wallet ask again; what the chain said is for the operator.
                 problem = ("not-now", "the hub cannot open a channel now", "try again later")
@@ -85,14 +86,14 @@ class Opener:
         """Wait until our view holds all that the chain does, and all that we ever sent.
 
         An opening that was mined late, after nobody waited for it any more, is seen here before
-        another is sent. Raises `ChainError`, while such a one is still under way too.
+        another is sent. Raises `NOT_SENT`, while such a one is still under way too.
         """
         block = await self._desk.send(lambda chain: chain.look_back())
         await self._follower.catch_up()
         await self._follower.wait_block(block)
 
     async def _open_what_may(self, tried: list[OpenRow]) -> dict[OpenRow, Problem]:
-        """Open those that may be; returns why the others did not; raises `ChainError`."""
+        """Open those that may be; returns why the others did not; raises `NOT_SENT`."""
         missing = [row for row in tried if not self._engine.has_open_channel(row)]
         refusals: dict[OpenRow, Problem] = {}
         for row in missing:
@@ -126,7 +127,7 @@ class Opener:
         """Open channels that an operator asks for, unless they are open already.
 
         Returns how many opened, and how many were open. Raises `NoRoom`, `OutOfFunds`,
-        `ChainError`.
+        `NOT_SENT`.
         """
         async with self._turn:
             await self._know_all()

@@ -74,12 +74,13 @@ class Requests:
         """Find payments that were stored just before a crash and answer requests of ours."""
         ledger = self._store.ledger
         for channel in {ask.channel for ask in self._ours.values()}:
+            state = self._driver.get(channel)
             rows = ledger.query(
-                "SELECT nonce FROM payment WHERE channel=? AND direction=? AND type=?",
-                (channel, RECEIVED, int(ReceiptType.REQUEST)),
+                "SELECT nonce FROM payment WHERE channel=? AND direction=? AND type=? AND nonce<=?",
+                (channel, RECEIVED, int(ReceiptType.REQUEST), state.told_nonce),
             )
             for (nonce,) in rows:
-                found = next(incoming(ledger, channel, first_nonce=nonce))
+                found = next(incoming(ledger, state, first_nonce=nonce))
                 payment = Payment(amount_ucent=found.amount_ucent, receipt=found.receipt)
                 self.on_payment(channel, nonce, payment)
 

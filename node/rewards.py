@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,8 +27,6 @@ from .programme import (
 from .store import HubStore
 
 SALT_BYTES = 32
-CLOCK_SECONDS = 24 * 3600
-"""How far the local clock may be set back without a rewarded reading being forgotten too early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +55,16 @@ class Budget:
 
 
 class Rewards:
-    """Prices readings and remembers what was rewarded; forgets a pricing that was not paid."""
+    """Prices readings and remembers what was rewarded; forgets a pricing that was not paid.
+
+    When a rewarded reading was taken stands in memory until it is committed, and then in the
+    store alone: a city's readings of a day are more than memory should hold.
+    """
 
     def __init__(self, store: HubStore, programmes: Sequence[Programme]) -> None:
         self._store = store
         self._programmes = tuple(programmes)
-        self._taken: dict[tuple[Address, str, str], list[Decimal]] = {}
+        self._uncommitted: dict[tuple[Address, str, str], list[Decimal]] = {}
         self._spent = {p.id: store.spent_ucent(p.id) for p in self._programmes}
 
     def budgets(self) -> list[Budget]:
@@ -76,7 +77,10 @@ class Rewards:
     def price(
         self, account: Address, submission: bytes, records: Sequence[Record], moment: Moment
     ) -> Priced:
-        """Price every record of a submission by an account; call `undo` if it cannot be paid."""
+        """Price every record of a submission by an account.
+
+        Call `undo` if it cannot be paid, and `committed` once it is durable.
+        """
         outcomes: list[RecordOutcome] = []
         payments: list[Payment] = []
         statements: list[Statement] = []
@@ -101,10 +105,18 @@ class Rewards:
         )
 
     def undo(self, account: Address, priced: Priced) -> None:
-        """Forget in memory what was priced and could not be paid; nothing of it is durable."""
-        for programme, quantity, taken, amount_ucent in priced.marks:
-            self._taken[account, programme, quantity].remove(taken)
+        """Forget what was priced and could not be paid; nothing of it is durable."""
+        for programme, _, _, amount_ucent in priced.marks:
             self._spent[programme] -= amount_ucent
+        self.committed(account, priced)
+
+    def committed(self, account: Address, priced: Priced) -> None:
+        """Hold no longer in memory what the store holds."""
+        for programme, quantity, taken, _ in priced.marks:
+            key = (account, programme, quantity)
+            self._uncommitted[key].remove(taken)
+            if not self._uncommitted[key]:
+                del self._uncommitted[key]
 
     def _price_one(
         self, account: Address, record: Record, moment: Moment
@@ -113,13 +125,11 @@ class Rewards:
             tariff = programme.tariff_for(record.name)
             if tariff is None:
                 continue
-            times = self._times(account, programme.id, tariff.quantity)
-            _forget_old(times, tariff, moment.now)
             priced = price(
                 programme,
                 record,
                 now=moment.now,
-                nearest=nearest_taken(times, record.time),
+                nearest=self._nearest(account, programme.id, tariff, record.time),
                 spent_ucent=self._spent[programme.id],
             )
             return priced if isinstance(priced, Refused) else (programme, priced)
@@ -130,25 +140,23 @@ class Rewards:
             remedy=REMEDIES[reason],
         )
 
-    def _times(self, account: Address, programme: str, quantity: str) -> list[Decimal]:
-        key = (account, programme, quantity)
-        if key not in self._taken:
-            self._taken[key] = self._store.rewarded(account, programme, quantity)
-        return self._taken[key]
+    def _nearest(
+        self, account: Address, programme: str, tariff: Tariff, taken: Decimal
+    ) -> Decimal | None:
+        """The nearest time of those that are near enough to matter."""
+        stored = self._store.rewarded(
+            account, programme, tariff.quantity, near=taken, seconds=tariff.interval_seconds_min
+        )
+        pending = self._uncommitted.get((account, programme, tariff.quantity), [])
+        return nearest_taken(sorted([*stored, *pending]), taken)
 
     def _take(self, account: Address, programme: str, quantity: str, taken: Decimal) -> Statement:
-        insort(self._times(account, programme, quantity), taken)
+        self._uncommitted.setdefault((account, programme, quantity), []).append(taken)
         return HubStore.remember_rewarded(account, programme, quantity, taken)
 
     def _spend(self, programme: str, amount_ucent: int) -> Statement:
         self._spent[programme] += amount_ucent
         return HubStore.remember_spent(programme, self._spent[programme])
-
-
-def _forget_old(times: list[Decimal], tariff: Tariff, now: int) -> None:
-    """Drop from memory what no reading that is young enough to be rewarded can be too near to."""
-    oldest = now - tariff.age_seconds_max - tariff.interval_seconds_min - CLOCK_SECONDS
-    del times[: bisect_left(times, Decimal(oldest))]
 
 
 def _payment(

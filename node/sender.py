@@ -28,7 +28,7 @@ from web3.exceptions import (
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxReceipt
 
-from ..channels.client.outbox import Judgement, Outbox, Quarrel, Sent
+from ..channels.client.outbox import EMPTY_GAS, GAP_MAX, Judgement, Outbox, Quarrel, Sent
 from ..channels.client.transaction import Transaction, sign_transaction
 from ..channels.errors import ChainError
 from ..channels.hashing import keccak256
@@ -155,14 +155,33 @@ class Sender:
         """Whether the account is this program's: one that keeps no record is run beside others."""
         self._quarrel = Quarrel()
 
-    def send(self, what: str, call: Any) -> TxReceipt:
-        """Sign, send and wait for a contract call or constructor; raises `ChainError`.
+    def send(self, what: str, call: Any, *, nonce: int | None = None) -> TxReceipt:
+        """Sign, send and wait for a contract call or constructor; raises `NOT_SENT`.
+
+        A `nonce` is one that `ready_nonce` just gave, after which nothing else was sent.
 
         After a `TransactionUnknown` or a connection lost meanwhile, the next call sends nothing
         and raises until the endpoint has said what became of the earlier transaction, and once
         more then: who repeats a call must look at the chain in between.
         """
-        unknown = [sent for sent in self._outbox.rows if sent.block is None]
+        nonce = self.ready_nonce(what) if nonce is None else nonce
+        with _sending(what):
+            sent = self._signed(what, call, nonce)
+        receipt = self._sent(sent)
+        if receipt["status"] != 1:
+            text = f"{what}: transaction {to_hex(sent.transaction_hash)} reverted"
+            raise TransactionFailed(text)
+        return receipt
+
+    def ready_nonce(self, what: str, *, least: int = 0) -> int:
+        """The nonce of the next transaction, once nothing is under way; raises as `send`.
+
+        The chain's own count and not the pool's: nothing of ours waits there, and who answers
+        with a count that is too high would leave a gap that nobody fills. Where the outbox cannot
+        vouch for it, an empty transaction is mined under it first; and under those below `least`,
+        unless that is further ahead than a gap which is ever filled.
+        """
+        unknown = [sent for sent in self._outbox.rows if sent.block is None and not sent.is_empty]
         if self._outbox.rows:
             self.look_back()
         if unknown:
@@ -170,26 +189,54 @@ class Sender:
                 f"{what}: not sent, as the outcome of transaction"
                 f" {to_hex(unknown[0].transaction_hash)} was unknown"
             )
-        with _sending(what):
-            sent = self._signed(what, call)
+        nonce = self._count(what)
+        if not self._outbox.vouches_for(nonce):
+            log.warning(
+                "%s has used %d nonces, and not all of them from here: an empty transaction goes"
+                " first, as nothing is signed on an endpoint's word alone",
+                self.address,
+                nonce,
+            )
+            self._sent(self._empty(nonce))
+            nonce = self._count(what)
+        if not self._outbox.vouches_for(nonce):
+            raise ChainUnreachable(f"{what}: the count of our transactions has moved to {nonce}")
+        while 0 < least - nonce <= GAP_MAX:
+            self._sent(self._empty(nonce))
+            nonce = self._count(what)
+        return nonce
+
+    def _count(self, what: str) -> int:
+        with asking(what):
+            mined = self.web3.eth.get_transaction_count(self.address, "latest")
+            waiting = self.web3.eth.get_transaction_count(self.address, "pending")
+        self._notice_another(strange=waiting > mined)  # nothing of ours waits
+        nonce = mined if self._is_alone else waiting  # others' calls are not to be replaced
+        newest = max((sent.nonce for sent in self._outbox.rows if sent.block), default=-1)
+        if nonce <= newest:
+            raise ChainUnreachable(
+                f"{what}: the endpoint lags: it does not know our transaction {newest} yet"
+            )
+        return nonce
+
+    def _sent(self, sent: Sent) -> TxReceipt:
+        """Write one down, send it, and wait for its receipt."""
         self._outbox.add(sent)
         self._push(sent)
-        receipt = self._receipt(sent)
-        if receipt["status"] != 1:
-            text = f"{what}: transaction {to_hex(sent.transaction_hash)} reverted"
-            raise TransactionFailed(text)
-        return receipt
+        return self._receipt(sent)
 
     def look_back(self) -> int:
         """Find out what became of all that was sent; the newest block in which some of it is.
 
         What is in no block is sent again, for a higher fee where the chain asks for more. Raises
-        `TransactionUnknown` while anything is under way, `ChainError`.
+        `TransactionUnknown` while anything is under way, `NOT_SENT`.
         """
         judgement = self._judge()
         for sent in judgement.returned:
             log.warning("%s: its block was taken back, it is sent again", sent.what)
-        for sent in judgement.under_way:
+        for sent in judgement.stranded:
+            self._give_up(sent)
+        for sent in (*self._fillings(judgement), *judgement.under_way):
             try:
                 self._push(self._renewed(sent))
             except TransactionFailed as error:
@@ -200,6 +247,61 @@ class Sender:
                 f" {to_hex(judgement.under_way[0].transaction_hash)} is in no block yet"
             )
         return judgement.block
+
+    def _give_up(self, sent: Sent) -> None:
+        """Put an empty transaction in a call's place that a lie has put too far ahead.
+
+        Its nonce is used up by one of the two, should the account ever get there; until then
+        neither stands in the way, and who wants the call looks at the chain and makes it again.
+        Nodes that hold the call replace it by a dearer one alone, which not every account can pay.
+        """
+        text = "%s: nonce %d is not to be reached: it is given up, and made again where needed"
+        log.warning(text, sent.what, sent.nonce)
+        plain = self._empty(sent.nonce)
+        self._outbox.add(plain)
+        self._outbox.forget(sent)
+        dearer = self._empty(sent.nonce, above_wei=sent.fee_per_gas_wei)
+        self._outbox.add(dearer)
+        if self._is_taken(dearer) or dearer.raw == plain.raw:
+            return
+        self._outbox.forget(dearer)
+        self._is_taken(plain)  # if not, it is sent when its turn comes
+
+    def _is_taken(self, sent: Sent) -> bool:
+        """Give it to the node, and keep it whatever the node says."""
+        try:
+            with _sending(sent.what):
+                self.web3.eth.send_raw_transaction(HexBytes(sent.raw))
+        except TransactionFailed as error:
+            log.info("%s", error)
+            return False
+        return True
+
+    def _fillings(self, judgement: Judgement) -> list[Sent]:
+        """Empty transactions for the nonces that are missing in front of what is under way."""
+        fillings = [self._empty(nonce) for nonce in judgement.missing]
+        for filling in fillings:
+            log.warning("nonce %d is missing: an empty transaction fills it", filling.nonce)
+            self._outbox.add(filling)
+        return fillings
+
+    def _empty(self, nonce: int, *, above_wei: int = -1) -> Sent:
+        """A transfer of nothing to ourselves; dearer than `above_wei`, which it is to replace."""
+        what = "using up a nonce"
+        with asking(what):
+            price = self.web3.eth.gas_price
+        dearer = 0 if above_wei < 0 else above_wei * FEE_BUMP_PERCENT // 100 + 1
+        return self._made(
+            what,
+            Transaction(
+                chain_id=self._chain_id,
+                nonce=nonce,
+                to=self._signer.address,
+                data=b"",
+                gas_limit=EMPTY_GAS,
+                fee_per_gas_wei=_bounded_fee(max(price, dearer)),
+            ),
+        )
 
     def _judge(self) -> Judgement:
         with asking("looking for our transactions"):
@@ -232,18 +334,10 @@ class Sender:
             raise ValueError("a receipt names no block, or not whether it succeeded")
         return receipt
 
-    def _signed(self, what: str, call: Any) -> Sent:
+    def _signed(self, what: str, call: Any, nonce: int) -> Sent:
         built = call.build_transaction({"from": self.address, "gas": 0, "gasPrice": 0})
         estimate = call.estimate_gas({"from": self.address})
         to = built.get("to")
-        mined = self.web3.eth.get_transaction_count(self.address, "latest")
-        nonce = self.web3.eth.get_transaction_count(self.address, "pending")
-        self._notice_another(strange=nonce > mined)  # nothing of ours waits
-        newest = max((sent.nonce for sent in self._outbox.rows), default=-1)
-        if nonce <= newest:
-            raise ChainUnreachable(
-                f"{what}: the endpoint lags: it does not know our transaction {newest} yet"
-            )
         return self._made(
             what,
             Transaction(
@@ -331,7 +425,7 @@ class Sender:
         with asking(sent.what):
             for each in self._outbox.rows:
                 if each.nonce == sent.nonce and (receipt := self._find(each)) is not None:
-                    each.block = receipt["blockNumber"]
+                    each.block, each.is_shown = receipt["blockNumber"], True
                     return receipt
         return None
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import trio
 
 from ..channels.client.driver import Driver
-from ..channels.errors import ChainError, LocalError
+from ..channels.client.outbox import NOT_SENT
+from ..channels.errors import LocalError
 from ..channels.ids import ChannelId
 from ..channels.state import ChainStatus, Channel, SignedClose, Withdrawal
 from ..channels.terms import Side
@@ -79,7 +80,7 @@ class Settler:
             try:
                 await self.settle(self._is_due)
                 failed = False
-            except ChainError as error:
+            except NOT_SENT as error:
                 if not failed:  # once, not at each attempt of a long outage
                     log.warning("%s", error)
                 failed = True
@@ -87,7 +88,7 @@ class Settler:
     async def settle(
         self, wanted: Callable[[Channel, Side, int], bool] | None = None
     ) -> list[Mined]:
-        """Settle every wanted lane, or all that have anything unsettled; raises `ChainError`."""
+        """Settle every wanted lane, or all that have anything unsettled; raises `NOT_SENT`."""
         rows = [
             (channel.id, settle_row(channel, lane, voucher))
             for channel in self._driver.channels.values()
@@ -219,13 +220,13 @@ class Watcher:
 
         try:
             await self._settler.settle(is_unanswered)
-        except ChainError as error:
+        except NOT_SENT as error:
             log.warning("%s", error)
             return
         for channel in closing:
             try:
                 await self._finish(self._driver.channels[channel])
-            except ChainError as error:  # its neighbours are finished all the same
+            except NOT_SENT as error:  # its neighbours are finished all the same
                 log.warning("channel 0x%s: %s", channel.hex(), error)
 
     async def _finish(self, channel: Channel) -> None:
@@ -245,7 +246,7 @@ class Watcher:
     async def start_close(self, channel: Channel) -> Mined:
         """Start the challenge window of an open channel; `look` does the rest.
 
-        Raises `NotOpen`, `ChainError`.
+        Raises `NotOpen`, `NOT_SENT`.
         """
         if channel.chain is None or channel.chain.status is not ChainStatus.OPEN:
             raise NotOpen(f"channel 0x{channel.id.hex()} is not open on the chain")
@@ -266,7 +267,7 @@ class Watcher:
                     signatures=signatures,
                 )
             )
-        except ChainError as error:
+        except NOT_SENT as error:
             log.warning("%s", error)
 
     async def withdraw(self, channel: Channel, withdrawal: Withdrawal) -> None:
@@ -285,7 +286,7 @@ class Watcher:
                     signatures=signatures,
                 )
             )
-        except ChainError as error:  # the wallet submits it too: one of the two comes too late
+        except NOT_SENT as error:  # the wallet submits it too: one of the two comes too late
             log.info("%s", error)
 
 

@@ -22,6 +22,8 @@ from ..channels.messages import RecordOutcome
 from .chain import MemberRow, MemberStatus, Mined
 
 DAY_SECONDS: Final = 86_400
+ROUNDING_SECONDS: Final = 0.001
+"""More than a time since 1970 loses as a double: under a microsecond until the year 2242."""
 
 HUB_SCHEMA: Final = """
 CREATE TABLE submission (
@@ -50,6 +52,8 @@ CREATE INDEX request_state ON request (state);
 """
 
 LATER_TABLES: Final = (
+    "CREATE INDEX IF NOT EXISTS rewarded_time"
+    " ON rewarded (account, programme, quantity, CAST(taken AS REAL))",
     # When each submission was decided, in days since 1970.
     "CREATE TABLE IF NOT EXISTS submission_day (day INTEGER NOT NULL, signer BLOB NOT NULL,"
     " id BLOB NOT NULL, PRIMARY KEY (day, signer, id)) WITHOUT ROWID",
@@ -205,11 +209,23 @@ class HubStore:
         statements += [("DELETE FROM request WHERE ours=? AND id=?", row) for row in requests]
         return statements
 
-    def rewarded(self, account: Address, programme: str, quantity: str) -> list[Decimal]:
-        """When an account's rewarded readings of a programme's quantity were taken, ascending."""
+    def rewarded(
+        self, account: Address, programme: str, quantity: str, *, near: Decimal, seconds: int
+    ) -> list[Decimal]:
+        """When an account's rewarded readings were taken, of those within `seconds` of a time.
+
+        Some just outside may be among them: SQLite compares rounded times.
+        """
         rows = self.ledger.query(
-            "SELECT taken FROM rewarded WHERE account=? AND programme=? AND quantity=?",
-            (account, programme, quantity),
+            "SELECT taken FROM rewarded WHERE account=? AND programme=? AND quantity=?"
+            " AND CAST(taken AS REAL) BETWEEN ? AND ?",
+            (
+                *(account, programme, quantity),
+                *(
+                    float(near) - seconds - ROUNDING_SECONDS,
+                    float(near) + seconds + ROUNDING_SECONDS,
+                ),
+            ),
         )
         return sorted(Decimal(taken) for (taken,) in rows)
 

@@ -1,7 +1,8 @@
 """The hub's top-ups on disk: each durable before it is sent, and settled in what became of it.
 
 Rule: a top-up that was sent counts as on its way until a confirmed block says what became of its
-nonce. So a crash or an endpoint that gives no answer never sends it a second time.
+nonce, and again once that block was replaced. So a crash, an endpoint that gives no answer or a
+reorganisation never sends it a second time.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class TopUps:
         """Read what an earlier process left; the tables are there (`HubStore`)."""
         self._ledger = ledger
         self._next_id = ledger.query("SELECT coalesce(max(id), 0) FROM top_up")[0][0] + 1
-        sent = _load(ledger, "WHERE state='sent' ORDER BY id", ())
-        self.on_their_way: dict[ChannelId, TopUp] = {one.channel: one for one in sent}
+        self.on_their_way: dict[ChannelId, tuple[TopUp, ...]] = {}
+        """Of each channel that has any, oldest first: several only after a reorganisation."""
+        self.read_again()
         self._day = -1
         self._of_account: Counter[Address] = Counter()
         self._of_channel: Counter[ChannelId] = Counter()
@@ -68,7 +70,26 @@ class TopUps:
 
     def on_its_way_ucent(self) -> int:
         """What was sent and is not known to have arrived, or not to."""
-        return sum(one.amount_ucent for one in self.on_their_way.values())
+        return sum(one.amount_ucent for one in self.each_on_its_way())
+
+    def on_its_way_to_ucent(self, channel: ChannelId) -> tuple[int, int]:
+        """The same for one lane, and how much of that counts for today."""
+        ours = self.on_their_way.get(channel, ())
+        today_ucent = sum(one.amount_ucent for one in ours if one.day == self._day)
+        return sum(one.amount_ucent for one in ours), today_ucent
+
+    def each_on_its_way(self) -> list[TopUp]:
+        """All of them, of all channels."""
+        return [one for several in self.on_their_way.values() for one in several]
+
+    def read_again(self) -> None:
+        """Take in what is on its way from disk, where `taken_back` may have changed it."""
+        self.on_their_way.clear()
+        for one in _load(self._ledger, "WHERE state='sent' ORDER BY id", ()):
+            self._append(one)
+
+    def _append(self, one: TopUp) -> None:
+        self.on_their_way[one.channel] = (*self.on_their_way.get(one.channel, ()), one)
 
     def turn_to(self, day: int) -> list[Statement]:
         """Begin a day of chain time; what it has seen already counts."""
@@ -106,25 +127,41 @@ class TopUps:
         """Note top-ups that are about to be sent; one that had been lost on its way ends."""
         statements: list[Statement] = []
         for row in rows:
-            earlier = self.on_their_way.get(row.channel)
-            if earlier is not None:
+            for earlier in self.on_their_way.get(row.channel, ()):
                 statements += self.end(earlier, TopUpState.LOST)
             one = replace(row, id=self._next_id)
             self._next_id += 1
-            self.on_their_way[one.channel] = one
+            self._append(one)
             self._count(one, 1)
             statements.append(_insert(one))
         return statements
 
     def mined(self, channel: ChannelId, block: int) -> list[Statement]:
         """Note which block a top-up is in; it has arrived once that is confirmed."""
-        one = replace(self.on_their_way[channel], block=block)
-        self.on_their_way[channel] = one
+        *earlier, newest = self.on_their_way[channel]
+        one = replace(newest, block=block)
+        self.on_their_way[channel] = (*earlier, one)
         return [("UPDATE top_up SET block=? WHERE id=?", (block, one.id))]
+
+    @staticmethod
+    def taken_back(standing: int) -> list[Statement]:
+        """Put those of blocks after `standing` on their way again: what becomes of them is open.
+
+        `read_again` takes it in, once it is durable.
+        """
+        sql = (
+            "UPDATE top_up SET state='sent', block=NULL"
+            " WHERE state IN ('sent', 'arrived') AND (block IS NULL OR block>?)"
+        )
+        return [(sql, (standing,))]
 
     def end(self, one: TopUp, state: TopUpState) -> list[Statement]:
         """Note what became of a top-up; unless it arrived it counts for nothing."""
-        del self.on_their_way[one.channel]
+        left = tuple(each for each in self.on_their_way[one.channel] if each.id != one.id)
+        if left:
+            self.on_their_way[one.channel] = left
+        else:
+            del self.on_their_way[one.channel]
         if state is not TopUpState.ARRIVED:
             self._count(one, -1)
         return [("UPDATE top_up SET state=? WHERE id=?", (state.value, one.id))]

@@ -27,6 +27,7 @@ from farthing.channels.messages import (
     WithdrawalAccept,
     WithdrawalOffer,
 )
+from farthing.channels.restoring import above, needs_settlements
 from farthing.channels.signing import Signer, sign_voucher
 from farthing.channels.state import (
     STALE_DIVISOR,
@@ -35,6 +36,7 @@ from farthing.channels.state import (
     Channel,
     CloseTerms,
     Moment,
+    Settlement,
     WithdrawalTerms,
 )
 from farthing.channels.terms import Side, Terms
@@ -121,6 +123,21 @@ class Battle:
             settled_ucent=(state.transferred_a, state.transferred_b),
             deadline_seconds=state.deadline_seconds,
             deadline_block=state.deadline_block,
+        )
+
+    def settlements(self) -> tuple[Settlement, ...]:
+        """By which payments mallory's lane was settled, as the contract's events say."""
+        payer = ACCOUNTS[self.honest.other].address
+        return tuple(
+            Settlement(
+                before_ucent=event.fields["transferred_before"],
+                transferred_ucent=event.fields["transferred"],
+                nonce=event.fields["nonce"],
+                history=event.fields["history"],
+            )
+            for _, event in self.city.evm.log
+            if event.name == "Settled"
+            and (event.fields["channel"], event.fields["payer"]) == (self.id, payer)
         )
 
     def moment(self) -> Moment:
@@ -241,7 +258,10 @@ class Battle:
     def look(self) -> None:
         """Let it read the chain and do what its watcher does: answer a close, submit, settle."""
         self.head = self.view()
-        self.party.feed(ObservedChannel(view=self.head))
+        settlements = above(self.settlements(), self.party.state.received.total.transferred_ucent)
+        if not needs_settlements(self.party.state, self.head):
+            settlements = ()
+        self.party.feed(ObservedChannel(view=self.head, settlements=settlements))
         self.party.feed(Elapsed())
         self.speak()
         self.act()

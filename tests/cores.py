@@ -41,6 +41,7 @@ from farthing.channels.events import (
     TellAcknowledged,
     TellReceived,
     TellStopped,
+    TellStored,
     TellWithdrawal,
     Unlinked,
     Unverifiable,
@@ -53,6 +54,7 @@ from farthing.channels.events import (
 )
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import Error, Message, Update
+from farthing.channels.restoring import above, needs_settlements
 from farthing.channels.signing import (
     BadSignature,
     Signer,
@@ -67,6 +69,7 @@ from farthing.channels.state import (
     Channel,
     CloseTerms,
     Moment,
+    Settlement,
     SignedClose,
     Withdrawal,
     WithdrawalTerms,
@@ -115,6 +118,8 @@ class Party:
     said: list[bytes] = field(default_factory=list)
     hangs_up: bool = False
     told: list[int] = field(default_factory=list)
+    believed: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    """µ¢ of each payment that was ever told, by its number and reference, whatever was restored."""
     heard: list[Error] = field(default_factory=list)
     submitted: list[SignedClose] = field(default_factory=list)
     withdrawing: list[Withdrawal] = field(default_factory=list)
@@ -245,13 +250,21 @@ class Party:
             case TellWithdrawal(terms=wish, taken=taken):
                 self.withdrawn.append((wish, taken))
             case TellReceived(first_nonce=first_nonce, payments=payments):
-                self.told.extend(range(first_nonce, first_nonce + len(payments)))
+                self._hear(first_nonce, payments)
+            case TellStored(first_nonce=first_nonce, last_nonce=last_nonce):
+                lane = self.durable.payments[RECEIVED][first_nonce - 1 : last_nonce]
+                self._hear(first_nonce, tuple(one.payment for one in lane))
             case Disconnect():
                 self.hangs_up = True
             case TellAcknowledged() | TellStopped():
                 pass  # what they tell is read from the state
             case _:
                 raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+
+    def _hear(self, first_nonce: int, payments: tuple[Payment, ...]) -> None:
+        for nonce, made in enumerate(payments, first_nonce):
+            self.told.append(nonce)
+            self.believed[nonce, made.receipt.reference()] = made.amount_ucent
 
     def _say(self, message: Message) -> None:
         self.said.append(encode_message(message))
@@ -295,6 +308,10 @@ class World:
     def __init__(self, deposit_a: int, deposit_b: int) -> None:
         self.now = NOW
         self.blind: set[Side] = set()
+        self.deaf: set[Side] = set()
+        """Who cannot read the chain's events, only its state."""
+        self.raised: tuple[list[Settlement], list[Settlement]] = ([], [])
+        """By which payments each side's lane was settled."""
         self.view = view(deposit_ucent=(deposit_a, deposit_b))
         self.connected = False
         self.quarrels: list[PeerError] = []
@@ -386,6 +403,7 @@ class World:
         """Let time pass and a block be confirmed; both see it, however old their view was."""
         self.now += seconds
         self.blind.clear()
+        self.deaf.clear()
         self.observe(replace(self.view, block=self.view.block + 1, timestamp=self.now))
 
     def top_up(self, side: Side, amount_ucent: int) -> None:
@@ -400,8 +418,35 @@ class World:
         """Let both see what the chain says."""
         self.view = seen
         for party in self.parties:
-            party.feed(ObservedChannel(view=seen))
+            self.look(party)
             party.feed(Elapsed())
+
+    def look(self, party: Party) -> None:
+        """Let a side see what the chain says, and the events that it needs of it."""
+        settlements: tuple[Settlement, ...] = ()
+        if needs_settlements(party.state, self.view) and party.side not in self.deaf:
+            held_ucent = party.state.received.total.transferred_ucent
+            settlements = above(self.raised[party.side.other], held_ucent)
+        party.feed(ObservedChannel(view=self.view, settlements=settlements))
+
+    def settle(self, party: Party) -> None:
+        """Let the chain take a side's own newest voucher, as it stands in its database."""
+        voucher, settled = party.durable.load().sent.voucher, list(self.view.settled_ucent)
+        before_ucent = settled[party.side]
+        if voucher is None or voucher.total.transferred_ucent <= before_ucent:
+            return
+        settled[party.side] = voucher.total.transferred_ucent
+        self.raised[party.side].append(
+            Settlement(
+                before_ucent=before_ucent,
+                transferred_ucent=voucher.total.transferred_ucent,
+                nonce=voucher.total.nonce,
+                history=voucher.total.history,
+            )
+        )
+        self.view = replace(
+            self.view, block=self.view.block + 1, settled_ucent=(settled[0], settled[1])
+        )
 
     def mine(self, close: SignedClose) -> None:
         """Let the chain take a close, as the contract would."""

@@ -13,6 +13,9 @@ def agree(world: World) -> None:
         assert payer.state.sent.total == payee.state.received.total
         assert payer.durable.payments[SENT] == payee.durable.payments[RECEIVED]
         assert payer.state.our_balance_ucent() >= 0
+        # All of it was told.
+        assert set(payee.told) == set(range(1, payee.state.received.total.nonce + 1))
+        assert payee.state.untold_from is None
     total = sum(world.view.deposit_ucent) - sum(world.view.withdrawn_ucent)
     assert sum(party.state.our_balance_ucent() for party in world.parties) == total
 
@@ -31,6 +34,7 @@ def sound(world: World) -> None:
         assert payer.state.sent.acknowledged_nonce <= len(received)
         assert payee.told == sorted(set(payee.told))
         assert payee.told[-1:] <= [len(received)]
+        assert payee.durable.load().told_nonce == len(payee.told)
         # Nobody promises, and nobody accepts, more than the payer owns.
         assert payer.state.our_balance_ucent() >= 0
         assert payee.state.peer_balance_ucent(kept.transferred_ucent) >= 0

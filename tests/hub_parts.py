@@ -14,7 +14,7 @@ from farthing.channels.errors import PeerError
 from farthing.channels.events import Event, ObservedChannel, Received
 from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import Message, Reestablish
-from farthing.channels.state import ChainStatus, ChainView, Channel, Moment
+from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, Settlement
 from farthing.channels.terms import Side
 from farthing.node.chain import (
     Head,
@@ -60,6 +60,7 @@ class ScriptedChain:
         self.timestamp = NOW
         self.news: dict[int, Logs] = {}
         self.views: dict[ChannelId, ChainView] = {}
+        self.raised: dict[int, tuple[ChannelId, Address, Settlement]] = {}
         self.members: dict[Address, MemberRow] = {}
         self.failures: list[tuple[str, Exception]] = []
         self.settled: list[list[SettleRow]] = []
@@ -105,6 +106,16 @@ class ScriptedChain:
     def view(self, channel: ChannelId, head: Head) -> ChainView:
         self._may_fail("view")
         return replace(self.views[channel], block=head.number, timestamp=head.timestamp)
+
+    def settlements(
+        self, channel: ChannelId, payer: Address, first: int, last: int
+    ) -> tuple[Settlement, ...]:
+        self._may_fail("settlements")
+        return tuple(
+            row
+            for block, (of, by, row) in sorted(self.raised.items())
+            if (of, by) == (channel, payer) and first <= block <= last
+        )
 
     def settle(self, rows: list[SettleRow]) -> Mined:
         self._may_fail("settle")

@@ -66,6 +66,7 @@ from farthing.node.config import HubConfig, load
 from farthing.node.deploying import deploy
 from farthing.node.hub import Hub, open_hub
 from farthing.node.sender import connect
+from farthing.node.store import HubStore
 
 REGISTRAR, TREASURY = 0, 1
 PASSWORD = "correct horse"  # noqa: S105 - of keys that guard nothing
@@ -480,6 +481,11 @@ async def tiny_wallet(
             nursery.cancel_scope.cancel()
     finally:
         ledger.close()
+
+
+def rewarded_times(store: HubStore, account: Address) -> list[Decimal]:
+    """When the flow readings of an account were taken that were ever rewarded."""
+    return store.rewarded(account, "test-block", "flow", near=Decimal(0), seconds=10**10)
 
 
 _taken = iter(range(1, 10**9))

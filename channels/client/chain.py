@@ -11,11 +11,20 @@ import trio
 from ..deployment import Deployment
 from ..errors import ChainError
 from ..ids import WORD_BYTES, Address, ChannelId, address_to_hex, to_hex
-from ..state import ChainStatus, ChainView
+from ..state import ChainStatus, ChainView, Settlement
 from ..units import DEPOSIT_MAX, TRANSFERRED_MAX
 from . import abi
 from .abi import Method, bool_of, uint_of, word_of, words
-from .logs import CLOSED_TOPIC, OPENED_TOPIC, ChainLog, ClosedLog, OpenedLog, decode_logs
+from .logs import (
+    CLOSED_TOPIC,
+    OPENED_TOPIC,
+    SETTLED_TOPIC,
+    ChainLog,
+    ClosedLog,
+    OpenedLog,
+    SettledLog,
+    decode_logs,
+)
 from .rpc import (
     RpcAnswerTooLarge,
     RpcClient,
@@ -34,6 +43,13 @@ LOGS_MAX: Final = 20_000
 
 CHANNELS_PER_FILTER_MAX: Final = 100
 """Channel ids of one filter; a wallet has few."""
+
+SEARCH_SECONDS_MAX: Final = 1_800.0
+"""A search for all channels of an account: 100 questions a second cover ten years of blocks in
+this time. An endpoint that makes up a far head, or as many logs as it likes, gets no more."""
+
+OPENED_MAX: Final = 20_000
+"""Channels of one account that a search takes in: a wallet has few, strangers pay for theirs."""
 
 POLL_SECONDS: Final = 0.25
 """Between two looks for a transaction: a block takes a second or more."""
@@ -110,6 +126,19 @@ class OutcomeUnknown(ChainError):
         )
         self.transaction_hash = transaction_hash
         self.timeout_seconds = timeout_seconds
+
+
+class SearchEndless(ChainError):
+    """A search of the chain was given up: the endpoint gives more than a real chain holds."""
+
+    code = "search-endless"
+    remedy = "use another endpoint; a slow one may have to be nearer, or on this machine"
+
+    def __init__(self, block: int, head_block: int, reason: str) -> None:
+        where = f"at block {block:,} of {head_block:,}"
+        super().__init__(f"the search for channels was given up {where}: {reason}")
+        self.block = block
+        self.head_block = head_block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,14 +258,20 @@ class ChainReader:
         )
 
     async def terms_opened(self, channel: ChannelId) -> OpenedLog | None:
-        """The log that opened the channel, with its terms; None if no confirmed block has it."""
+        """The log that opened the channel, with its terms; None if no confirmed block has it.
+
+        Raises as `channels_of`.
+        """
         found = await self._opened([to_hex(channel)])
         if any(log.channel != channel for log in found) or len(found) > 1:
             raise RpcUnusable("one channel was asked for and another given")
         return found[0] if found else None
 
     async def channels_of(self, account: Address) -> tuple[OpenedLog, ...]:
-        """All channels that ever had this account as a party, oldest first, confirmed ones only."""
+        """All channels that ever had this account as a party, oldest first, confirmed ones only.
+
+        Raises `SearchEndless` where the endpoint gives no end of blocks or logs.
+        """
         word = to_hex(word_of(account))
         found = await self._opened([None, word]) + await self._opened([None, None, word])
         if any(account not in (log.terms.account_a, log.terms.account_b) for log in found):
@@ -276,6 +311,29 @@ class ChainReader:
             block = batch.through_block + 1
         return None
 
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks settled a payer's lane, oldest first."""
+        found: list[Settlement] = []
+        block = first_block
+        while block <= last_block:
+            topics = [to_hex(SETTLED_TOPIC), to_hex(channel), to_hex(word_of(payer))]
+            batch = await self._logs(block, last_block, topics)
+            for log in batch.logs:
+                if not isinstance(log, SettledLog) or log.channel != channel or log.payer != payer:
+                    raise RpcUnusable("a lane's settlements were asked for and another event given")
+                found.append(
+                    Settlement(
+                        before_ucent=log.transferred_before_ucent,
+                        transferred_ucent=log.transferred_ucent,
+                        nonce=log.nonce,
+                        history=log.history,
+                    )
+                )
+            block = batch.through_block + 1
+        return tuple(found)
+
     async def is_active(self, account: Address, block: int) -> bool:
         """Whether the account was an active member at that block."""
         registry = self.deployment.member_registry
@@ -301,10 +359,9 @@ class ChainReader:
         (word,) = await self._view(token, abi.ALLOWANCE, owner, spender, block=hex(block))
         return uint_of(word, "an allowance")
 
-    async def next_nonce(self, account: Address, *, waiting: bool = True) -> int:
-        """The nonce of the account's next transaction, those that wait for a block counted in."""
-        block = "pending" if waiting else "latest"
-        answer = await self.rpc.call("eth_getTransactionCount", to_hex(account), block)
+    async def next_nonce(self, account: Address) -> int:
+        """The nonce after the account's mined transactions; those that wait are not counted."""
+        answer = await self.rpc.call("eth_getTransactionCount", to_hex(account), "latest")
         return quantity(answer, "the nonce")
 
     async def newest(self) -> int:
@@ -409,7 +466,12 @@ class ChainReader:
         head = await self.head()
         found: list[OpenedLog] = []
         block = self.deployment.block
+        give_up = trio.current_time() + SEARCH_SECONDS_MAX
         while block <= head.block:
+            if trio.current_time() > give_up:
+                raise SearchEndless(block, head.block, f"it takes over {SEARCH_SECONDS_MAX:g} s")
+            if len(found) > OPENED_MAX:
+                raise SearchEndless(block, head.block, f"over {OPENED_MAX:,} channels of one party")
             batch = await self._logs(block, head.block, [to_hex(OPENED_TOPIC), *topics])
             for log in batch.logs:
                 if not isinstance(log, OpenedLog):

@@ -38,10 +38,7 @@ from ..events import (
     SignWithdrawal,
     SubmitClose,
     SubmitWithdrawal,
-    TellAcknowledged,
-    TellReceived,
     TellStopped,
-    TellWithdrawal,
     Unlinked,
     Unverifiable,
     Verified,
@@ -58,7 +55,7 @@ from ..signing import BadSignature, Signer, sign_voucher, verify_digest, verify_
 from ..state import Channel, CloseTerms, Moment, WithdrawalTerms
 from ..transition import step
 from ..voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher
-from .application import Application, Countersigning
+from .application import Application, Countersigning, tell
 from .batch import Batch
 from .continuity import Continuity
 from .ledger import RECEIVED, SENT, Ledger, LedgerUnusable, Statement, StoredPayment
@@ -431,18 +428,10 @@ class Driver:
                 self._application.on_submit_close(channel, close)
             case SubmitWithdrawal(withdrawal=withdrawal):
                 self._application.on_submit_withdrawal(channel, withdrawal)
-            case TellWithdrawal(terms=terms, taken=taken):
-                self._application.on_withdrawal(channel, terms, taken=taken)
-            case TellReceived(first_nonce=first_nonce, payments=payments):
-                self._application.on_received(channel, first_nonce, payments)
-            case TellAcknowledged(nonce=nonce):
-                self._application.on_acknowledged(channel, nonce)
-            case TellStopped(reason=reason):
-                self._application.on_stopped(channel, reason)
             case Disconnect(reason=reason):
                 self._disconnect(channel.id, reason, wire)
             case _:
-                raise TypeError(f"{type(effect).__name__} is not carried out after a commit")
+                tell(self._application, self._ledger, channel, effect)
 
     def _send_new(self, channel: ChannelId, message: Message, wire: Wire | None) -> None:
         """Send, but for payments that go with the last slice of what is being sent again."""

@@ -17,7 +17,8 @@ import trio
 from ..errors import ChainError
 from ..events import Elapsed, ObservedChannel
 from ..ids import Address, ChannelId
-from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment
+from ..restoring import unread
+from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment, Settlement
 from .chain import Head
 from .closings import Closings, Look
 from .driver import Driver
@@ -25,6 +26,7 @@ from .heads import ChainChanging, check_time
 from .ledger import Ledger, Statement
 from .ports import ChainPort
 from .pulse import Notices, Pulse
+from .settlements import SettledLook, Settlements
 from .vanished import what_vanished
 
 POLL_SECONDS_MIN: Final = 1.0
@@ -71,6 +73,7 @@ class Follower:
         known: Head | None = None,
         ahead_seconds_max: int | None = None,
         closings: Closings | None = None,
+        settlements: Settlements | None = None,
     ) -> None:
         """Nothing is read yet; see `run`.
 
@@ -82,6 +85,7 @@ class Follower:
         self._known = known
         self._kept_at = float("-inf")
         self._closings = closings or Closings()
+        self._settlements = settlements or Settlements()
         self._ahead_seconds_max = ahead_seconds_max
         self.funds: Funds | None = None
         self.trouble: ChainError | None = None
@@ -152,10 +156,11 @@ class Follower:
         views: dict[ChannelId, ChainView] = {}
         replaced = False
         look: Look | None = None
-        if head.block_hash != self._head.block_hash:
+        settled: SettledLook | None = None
+        channels = list(driver.channels.values())
+        if head.block_hash != self._head.block_hash or any(unread(c) for c in channels):
             replaced = await self._was_replaced(head)
-            channels = list(driver.channels.values())
-            views, look = await self._read(channels, head, replaced=replaced)
+            views, look, settled = await self._read(channels, head, replaced=replaced)
         self._head, self._head_seen, self._known = head, asked, head
         self._recovered()
         found = () if look is None else self._closings.take_in(look)
@@ -164,8 +169,11 @@ class Follower:
         if replaced:
             text = "confirmed blocks were replaced by others: every channel was read again"
             self._notices.tell("blocks-replaced", text, block=head.block)
+        settlements = {} if settled is None else self._settlements.take_in(settled)
         for channel_id, view in views.items():
-            self.observe(driver, driver.get(channel_id), view)
+            self.observe(
+                driver, driver.get(channel_id), view, settlements=settlements.get(channel_id, ())
+            )
         for channel in list(driver.channels.values()):
             if channel.waits_for_time:
                 driver.feed(channel.id, Elapsed())
@@ -197,7 +205,7 @@ class Follower:
 
     async def _read(
         self, channels: list[Channel], head: Head, *, replaced: bool
-    ) -> tuple[dict[ChannelId, ChainView], Look]:
+    ) -> tuple[dict[ChannelId, ChainView], Look, SettledLook]:
         """Every channel that has not ended; after blocks were replaced, those that had, too."""
         views: dict[ChannelId, ChainView] = {}
         for channel in channels:
@@ -205,6 +213,9 @@ class Follower:
             if replaced or not ended:
                 views[channel.id] = await self.chain.channel_state(channel.id, head)
         look = await self._closings.look(self.chain, channels, views, head.block, replaced=replaced)
+        settled = await self._settlements.look(
+            self.chain, channels, views, head.block, replaced=replaced
+        )
         funds = Funds(
             block=head.block,
             token_ucent=await self.chain.balance_of(self._account, head.block),
@@ -214,14 +225,22 @@ class Follower:
         if await self.chain.block_hash(head.block) != head.block_hash:
             raise ChainChanging(head.block)
         self.funds = funds
-        return views, look
+        return views, look, settled
 
-    def observe(self, driver: Driver, channel: Channel, view: ChainView) -> None:
+    def observe(
+        self,
+        driver: Driver,
+        channel: Channel,
+        view: ChainView,
+        *,
+        settlements: tuple[Settlement, ...] = (),
+    ) -> None:
         """Feed what was read, unless it only repeats what is known: a commit costs flash life."""
         known = channel.chain
-        if known is not None and not channel.has_offers and _same(known, view):
+        is_old = known is not None and _same(known, view) and settlements == channel.settlements
+        if is_old and not channel.has_offers:
             return
-        driver.feed(channel.id, ObservedChannel(view=view))
+        driver.feed(channel.id, ObservedChannel(view=view, settlements=settlements))
         loss = "" if known is None else what_vanished(known, view)
         if loss:
             text = f"channel 0x{channel.id.hex()}: {loss}"

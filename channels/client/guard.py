@@ -20,6 +20,7 @@ from ..voucher import Voucher
 from .driver import Driver
 from .evidence import newest
 from .follower import Follower
+from .outbox import NOT_SENT
 from .ports import TransactionPort
 from .pulse import Notices, Pulse
 from .results import chain_status
@@ -116,7 +117,7 @@ class Guard:
         self._tried[channel.id] = trio.current_time()
         try:
             await self.settle(channel)
-        except ChainError as error:
+        except NOT_SENT as error:
             text = f"the answer to the close of channel 0x{channel.id.hex()} failed: {error}"
             self._notices.tell("answer-failed", text, channel="0x" + channel.id.hex())
 
@@ -153,7 +154,7 @@ class Guard:
             return
         try:
             await self._transactions.close(channel.terms, close, ours_is_a=channel.side is Side.A)
-        except ChainError as error:  # the hub submits it too: one of the two comes too late
+        except NOT_SENT as error:  # the hub submits it too: one of the two comes too late
             self._notices.tell("close-not-submitted", str(error), channel="0x" + channel.id.hex())
         self._follower.poke()
 
@@ -166,7 +167,7 @@ class Guard:
             await self._transactions.withdraw(
                 channel.terms, withdrawal, ours_is_a=channel.side is Side.A
             )
-        except ChainError as error:  # the hub submits it too: one of the two comes too late
+        except NOT_SENT as error:  # the hub submits it too: one of the two comes too late
             with suppress(ChainError):
                 await self._follower.refresh()  # it may be the money that came before us
             chain = driver.get(channel.id).chain

@@ -103,7 +103,7 @@ def count_payments(
 ) -> int:
     """How many payments `read_history` would give without `last`; raises `UnknownChannel`."""
     return sum(
-        ledger.count(state.id, _LANES[way])
+        ledger.count(state.id, _LANES[way], last_nonce=_payments_of(state, way))
         for state in _channels(ledger, channel)
         for way in _directions(direction)
     )
@@ -161,10 +161,10 @@ def find_gaps(
     gaps = []
     for state in _channels(ledger, channel):
         for way in _directions(direction):
-            held = ledger.count(state.id, _LANES[way])
-            missing = _payments_of(state, way) - held
+            payments = _payments_of(state, way)
+            missing = payments - ledger.count(state.id, _LANES[way], last_nonce=payments)
             if missing > 0:
-                first = ledger.first_nonce(state.id, _LANES[way]) or _payments_of(state, way) + 1
+                first = ledger.first_nonce(state.id, _LANES[way]) or payments + 1
                 gap = Gap(channel=state.id, direction=way, first_nonce=first, missing=missing)
                 gaps.append(gap)
     return gaps
@@ -182,8 +182,8 @@ def _directions(direction: Direction | None) -> tuple[Direction, ...]:
 
 
 def _payments_of(channel: Channel, direction: Direction) -> int:
-    lane = channel.sent if direction is Direction.SENT else channel.received
-    return lane.total.nonce
+    """As many as there are in the lane; not those that were received and are told to nobody."""
+    return channel.sent.total.nonce if direction is Direction.SENT else channel.told_nonce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +210,12 @@ def _lane(
     ledger: Ledger, channel: Channel, direction: Direction, last: int | None, closed: Totals | None
 ) -> Iterator[Entry]:
     """One lane, or its newest payments: more than `last` of them are never shown."""
-    first_nonce = 1 if last is None else max(1, _payments_of(channel, direction) - last + 1)
+    last_nonce = _payments_of(channel, direction)
+    first_nonce = 1 if last is None else max(1, last_nonce - last + 1)
     covers = _Covers.of(channel, direction, closed)
-    for stored in ledger.payments(channel.id, _LANES[direction], first_nonce=first_nonce):
+    for stored in ledger.payments(
+        channel.id, _LANES[direction], first_nonce=first_nonce, last_nonce=last_nonce
+    ):
         yield _entry(channel, direction, stored, covers)
 
 

@@ -22,8 +22,9 @@ from ..state import Channel
 from ..voucher import LaneTotal, Payment
 from .records import channel_from_record, channel_to_record
 
-SCHEMA_VERSION = 2
-"""2: a channel's record holds withdrawals, which software of version 1 would forget."""
+SCHEMA_VERSION = 3
+"""2: a channel's record holds withdrawals, which software of version 1 would forget. 3: it says of
+which payments the user is not told, of which software of version 2 would tell."""
 BUSY_TIMEOUT_SECONDS = 5
 """Only another process that should not be there can hold the database; say so soon."""
 REWRITE_BYTES = 2**20
@@ -223,10 +224,11 @@ class Ledger:
                 total=LaneTotal(nonce=nonce, transferred_ucent=int(transferred), history=history),
             )
 
-    def count(self, channel: ChannelId, direction: int) -> int:
-        """How many payments of a lane are stored."""
+    def count(self, channel: ChannelId, direction: int, *, last_nonce: int = NONCE_MAX) -> int:
+        """How many payments of a lane are stored, up to a nonce."""
         ((count,),) = self._rows(
-            "SELECT count(*) FROM payment WHERE channel=? AND direction=?", (channel, direction)
+            "SELECT count(*) FROM payment WHERE channel=? AND direction=? AND nonce<=?",
+            (channel, direction, last_nonce),
         )
         return int(count)
 

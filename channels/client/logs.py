@@ -278,6 +278,7 @@ EVENTS: Final = (
 
 _BY_TOPIC: Final = {shape.topic: shape for shape in EVENTS}
 OPENED_TOPIC: Final = EVENTS[0].topic
+SETTLED_TOPIC: Final = next(shape.topic for shape in EVENTS if shape.record is SettledLog)
 CLOSED_TOPIC: Final = next(shape.topic for shape in EVENTS if shape.record is ClosedLog)
 
 

@@ -212,12 +212,13 @@ class Requests:
         """Find payments that were stored just before a crash and answer requests of ours."""
         waiting = {a.channel for a in self._asks.values() if a.ours and a.state is _OPEN}
         for channel in waiting:
+            state = self._driver.get(channel)
             rows = self._ledger.query(
-                "SELECT nonce FROM payment WHERE channel=? AND direction=? AND type=?",
-                (channel, RECEIVED, int(ReceiptType.REQUEST)),
+                "SELECT nonce FROM payment WHERE channel=? AND direction=? AND type=? AND nonce<=?",
+                (channel, RECEIVED, int(ReceiptType.REQUEST), state.told_nonce),
             )
             for (nonce,) in rows:
-                self.on_payment(next(incoming(self._ledger, channel, first_nonce=nonce)))
+                self.on_payment(next(incoming(self._ledger, state, first_nonce=nonce)))
 
     def all(self) -> list[PaymentAsk]:
         """Every request as it stands at this chain time."""
@@ -386,10 +387,13 @@ class Requests:
         )
 
 
-def incoming(ledger: Ledger, channel: ChannelId, *, first_nonce: int) -> Iterator[IncomingPayment]:
-    """Accepted payments of a channel from a nonce on, as stored."""
-    for stored in ledger.payments(channel, RECEIVED, first_nonce=first_nonce):
-        yield read_incoming(channel, stored.total.nonce, stored.payment)
+def incoming(ledger: Ledger, channel: Channel, *, first_nonce: int) -> Iterator[IncomingPayment]:
+    """Accepted payments of a channel from a nonce on, as stored, that its user may be told of."""
+    last_nonce = channel.told_nonce
+    for stored in ledger.payments(
+        channel.id, RECEIVED, first_nonce=first_nonce, last_nonce=last_nonce
+    ):
+        yield read_incoming(channel.id, stored.total.nonce, stored.payment)
 
 
 def _refusal_of(ask: PaymentAsk) -> PaymentRefused:

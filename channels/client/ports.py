@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..ids import Address, ChannelId
-from ..state import ChainView, SignedClose, Withdrawal
+from ..state import ChainView, Settlement, SignedClose, Withdrawal
 from ..terms import Terms
 from ..voucher import Voucher
 from .abi import SettleRow
@@ -32,6 +32,11 @@ class ChainPort(Protocol):
         self, channel: ChannelId, first_block: int, last_block: int
     ) -> tuple[int, int] | None:
         """The totals, in µ¢, by which one of these blocks closed the channel; None if none did."""
+
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        """By which payments these blocks settled a payer's lane, oldest first."""
 
     async def balance_of(self, account: Address, block: int) -> int:
         """µ¢ of tokens that the account holds outside channels."""

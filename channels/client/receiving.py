@@ -26,7 +26,7 @@ class Receiving:
         self._ready: deque[IncomingPayment] = deque()
         self._seen: dict[ChannelId, int] = {}
         if not from_start:
-            self._seen = {c.id: c.received.total.nonce for c in driver.channels.values()}
+            self._seen = {c.id: c.told_nonce for c in driver.channels.values()}
 
     def __aiter__(self) -> Self:
         return self
@@ -43,8 +43,8 @@ class Receiving:
             return
         for channel in self._driver.channels.values():
             seen = self._seen.get(channel.id, 0)
-            if channel.received.total.nonce > seen:
-                rows = incoming(self._ledger, channel.id, first_nonce=seen + 1)
+            if channel.told_nonce > seen:
+                rows = incoming(self._ledger, channel, first_nonce=seen + 1)
                 found = list(islice(rows, READ_AHEAD))
                 self._ready += found
                 self._seen[channel.id] = found[-1].nonce if found else seen

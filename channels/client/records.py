@@ -2,7 +2,8 @@
 
 Left out on purpose: the connection (every boot is down), payments not yet signed or verified
 (never acknowledged, so never promised), offers that were not yet signed, the unacknowledged totals
-(rebuilt from payments), and a doubt about what was forgotten, which is the whole database's.
+(rebuilt from payments), settlements (read from the chain anew), and a doubt about what was
+forgotten, which is the whole database's.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def channel_to_record(channel: Channel) -> dict[str, Any]:
         "sent": _voucher_record(channel.sent.voucher),
         "acknowledged_nonce": channel.sent.acknowledged_nonce,
         "received": _voucher_record(channel.received.voucher),
+        "untold_from": channel.untold_from,
         "we_want_close": channel.we_want_close,
         "close": _close_record(channel.close),
         "withdrawals": [_withdrawal_record(one) for one in channel.withdrawals],
@@ -70,6 +72,7 @@ def channel_from_record(record: dict[str, Any], unacknowledged: UnacknowledgedRe
         received=ReceivedLane(
             voucher=_voucher(record["received"], channel_id, terms.account(side.other))
         ),
+        untold_from=record.get("untold_from"),
         we_want_close=record["we_want_close"],
         close=_close(record["close"]),
         withdrawals=_withdrawals(record.get("withdrawals", _NONE)),

@@ -20,7 +20,7 @@ import trio
 from ..errors import ChainError, FarthingError, LocalError
 from ..ids import Address, ChannelId, address_to_hex, to_hex
 from ..messages import ChannelTerms, Reestablish, SignedTotal
-from ..signing import Signer, verify_voucher
+from ..signing import BadSignature, Signer, verify_voucher
 from ..state import DOUBT_UNKNOWN, ChainStatus, ChainView, Channel
 from ..terms import Side, Terms, UnsafeTerms
 from ..voucher import LaneTotal, UnverifiedVoucher, Voucher
@@ -72,10 +72,23 @@ class RecoveryChain(ChainPort, OpenedPort, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the hub holds of a channel, both signatures verified; None where nothing was paid."""
+    """What the hub holds of a channel, each under its payer's verified signature.
 
-    ours: Voucher | None
-    theirs: Voucher | None
+    None where nothing was paid, or what was shown is not believed: `is_whole` tells.
+    """
+
+    ours: Voucher | None = None
+    theirs: Voucher | None = None
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubAnswer:
+    """What a hub said of our channels, and in words what of it is not believed."""
+
+    introduced: dict[ChannelId, Terms]
+    shown: dict[ChannelId, Shown]
+    problems: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +110,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What was found, and why the hub or the chain did not answer."""
+    """What was found, and why the hub or the chain did not answer, or is not believed."""
 
     found: tuple[Found, ...]
     chain_trouble: str = ""
@@ -124,8 +137,9 @@ async def look(
     shown: dict[ChannelId, Shown] = {}
     if not offline:
         try:
-            introduced, shown = await ask_hub(settings, signer)
-            terms_by_id |= introduced
+            answer = await ask_hub(settings, signer)
+            terms_by_id |= answer.introduced
+            shown, hub_trouble = answer.shown, "; ".join(answer.problems)
         except FarthingError as error:
             hub_trouble = str(error)
     return Recovery(
@@ -173,12 +187,11 @@ def _problem(terms: Terms, settings: Settings, signer: Address) -> str:
     return ""
 
 
-async def ask_hub(
-    settings: Settings, signer: Signer
-) -> tuple[dict[ChannelId, Terms], dict[ChannelId, Shown]]:
+async def ask_hub(settings: Settings, signer: Signer) -> HubAnswer:
     """Let the hub introduce our channels and show its newest vouchers of them.
 
-    Only what is under our own signature and the hub's is believed. Raises a `PeerError`.
+    Only what is under our own signature and the hub's is believed; what is not takes nothing from
+    the rest. Raises a `PeerError` where there is no answer at all.
     """
     wire = await open_wire(settings)
     try:
@@ -188,11 +201,9 @@ async def ask_hub(
         await wire.finish()
 
 
-async def _introduced(
-    wire: Wire, settings: Settings, signer: Address
-) -> tuple[dict[ChannelId, Terms], dict[ChannelId, Shown]]:
-    introduced: dict[ChannelId, Terms] = {}
-    shown: dict[ChannelId, Shown] = {}
+async def _introduced(wire: Wire, settings: Settings, signer: Address) -> HubAnswer:
+    answer = HubAnswer(introduced={}, shown={}, problems=[])
+    introduced = answer.introduced
     quiet = trio.current_time() + SHOW_SECONDS_MAX
     with trio.move_on_after(SHOW_SECONDS_MAX):
         while trio.current_time() < quiet:
@@ -205,23 +216,27 @@ async def _introduced(
                                 introduced[settings.deployment.channel_id(terms)] = terms
                         case Reestablish() if message.channel in introduced:
                             channel = ChannelId(message.channel)
-                            shown[channel] = _verified(settings, introduced[channel], message)
+                            _take(answer, settings, channel, message)
                         case _:
                             continue
             if waiting.cancelled_caught:
                 break
-            if introduced.keys() == shown.keys():
+            if introduced.keys() == answer.shown.keys():
                 quiet = trio.current_time() + QUIET_SECONDS
-    return introduced, shown
+    return answer
 
 
-def _verified(settings: Settings, terms: Terms, message: Reestablish) -> Shown:
-    """Both vouchers, each under its payer's signature; raises `BadSignature`."""
+def _take(answer: HubAnswer, settings: Settings, channel: ChannelId, message: Reestablish) -> None:
+    """Keep of what is shown each voucher that its payer has signed, and name the other ones.
+
+    A channel may be shown again on the same connection: the vouchers that pay the most are kept.
+    """
+    terms = answer.introduced[channel]
     separator = settings.deployment.domain().separator()
 
-    def verified(total: SignedTotal | None, payer: Side) -> Voucher | None:
+    def verified(total: SignedTotal | None, payer: Side, known: Voucher | None) -> Voucher | None:
         if total is None:
-            return None
+            return known
         unverified = UnverifiedVoucher(
             channel=ChannelId(message.channel),
             payer=terms.account(payer),
@@ -229,9 +244,22 @@ def _verified(settings: Settings, terms: Terms, message: Reestablish) -> Shown:
             conditions=total.conditions,
             signature=total.signature,
         )
-        return verify_voucher(separator, unverified, terms.signer(payer))
+        try:
+            voucher = verify_voucher(separator, unverified, terms.signer(payer))
+        except BadSignature as error:
+            whose = "our own" if payer is Side.B else "the hub's"
+            answer.problems.append(
+                f"what the hub shows of {whose} payments on channel {to_hex(channel)} is not"
+                f" believed: {error.text}"
+            )
+            return known
+        return max(voucher, known or voucher, key=lambda one: one.total.transferred_ucent)
 
-    return Shown(ours=verified(message.received, Side.B), theirs=verified(message.sent, Side.A))
+    known, problems = answer.shown.get(channel, Shown()), len(answer.problems)
+    ours = verified(message.received, Side.B, known.ours)
+    theirs = verified(message.sent, Side.A, known.theirs)
+    is_whole = known.is_whole and len(answer.problems) == problems
+    answer.shown[channel] = Shown(ours=ours, theirs=theirs, is_whole=is_whole)
 
 
 # -- what it comes to -----------------------------------------------------------------------------
@@ -240,8 +268,8 @@ def _verified(settings: Settings, terms: Terms, message: Reestablish) -> Shown:
 def report(found: Found) -> dict[str, object]:
     """One row for people and programs: what was found where, in µ¢, and what is at risk."""
     view, shown = found.view, found.shown
-    ours = None if shown is None else _total(shown.ours)
-    theirs = None if shown is None else _total(shown.theirs)
+    ours = None if shown is None else _total(shown.ours, shown)
+    theirs = None if shown is None else _total(shown.theirs, shown)
     places = [
         name
         for name, is_there in (
@@ -267,8 +295,11 @@ def report(found: Found) -> dict[str, object]:
     }
 
 
-def _total(voucher: Voucher | None) -> LaneTotal:
-    return LaneTotal() if voucher is None else voucher.total
+def _total(voucher: Voucher | None, shown: Shown) -> LaneTotal | None:
+    """A lane's total; of one that is not shown none, or what nobody can say."""
+    if voucher is not None:
+        return voucher.total
+    return LaneTotal() if shown.is_whole else None
 
 
 def at_risk(found: Found) -> str:
@@ -288,6 +319,12 @@ def at_risk(found: Found) -> str:
         )
     theirs = 0 if shown.theirs is None else shown.theirs.total.transferred_ucent
     unsettled = max(theirs - view.settled_ucent[Side.A], 0)
+    if not shown.is_whole:
+        return (
+            f"{unsettled} µ¢ of received payments are not on the chain yet; the hub has shown what"
+            " is not signed, so that it may hold more: what it keeps back is lost unless a tower"
+            " holds it"
+        )
     return (
         f"{unsettled} µ¢ of received payments are not on the chain yet; if the hub has shown less"
         " than it paid, the rest is lost unless a tower holds it"

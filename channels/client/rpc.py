@@ -19,6 +19,7 @@ import trio
 from .. import bounded_json
 from ..bounded_json import NotJson
 from ..errors import ChainError, LocalError
+from .answer import ASKED_PLAIN, Answer
 
 TIMEOUT_SECONDS: Final = 10.0
 """One call, from connecting to the last byte: an `eth_call` takes milliseconds."""
@@ -149,7 +150,7 @@ class RpcClient:
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
             verify=parts.scheme == "https",  # loading the certificates costs 10 MiB
             trust_env=False,  # a proxy in the environment must not see or answer chain reads
-            headers={"Accept-Encoding": "identity"},  # so that the bound below is the real size
+            headers=ASKED_PLAIN,
         )
 
     async def __aenter__(self) -> Self:
@@ -177,23 +178,22 @@ class RpcClient:
         return self._result_of(method, asked["id"], status, body)
 
     async def _post(self, method: str, content: bytes) -> tuple[int, bytes]:
-        received = bytearray()
+        answer = Answer(ANSWER_BYTES_MAX)
         try:
             headers = {"Content-Type": "application/json"}
             request = self._http.build_request("POST", self._url, content=content, headers=headers)
             request.stream = _Body(content)
             async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
-                if response.headers.get("Content-Encoding", "identity") != "identity":
+                if not answer.is_plain(response.headers):
                     raise RpcUnusable("it is compressed, which was not asked for")
                 with trio.CancelScope() as reading:
                     async for chunk in response.aiter_raw():
-                        received += chunk
-                        if len(received) > ANSWER_BYTES_MAX:
+                        if not answer.take(chunk):
                             # Leaving the loop here would leave httpx's generators half-way.
                             reading.cancel()
                 if reading.cancel_called:
                     raise RpcAnswerTooLarge(method, ANSWER_BYTES_MAX)
-                return response.status_code, bytes(received)
+                return response.status_code, answer.content()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RpcUnreachable(self.endpoint, str(error) or type(error).__name__) from None
 

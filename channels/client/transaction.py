@@ -29,7 +29,7 @@ from .chain import (
     Outcome,
     OutcomeUnknown,
 )
-from .outbox import Outbox, Quarrel, Sent
+from .outbox import EMPTY_GAS, NOT_SENT, Outbox, Quarrel, Sent
 from .rpc import RpcRefused, RpcTimeout, RpcUnreachable, RpcUnusable
 
 GAS_LIMIT_MAX: Final = 30_000_000
@@ -210,28 +210,41 @@ class TransactionSender:
         """
         async with self._turn:
             await self._look_back(timeout_seconds)
-            signed = await self.prepare(call)
-            sent = Sent(
-                what=call.what,
-                nonce=signed.nonce,
-                transaction_hash=signed.transaction_hash,
-                raw=signed.raw,
-                to=call.to,
-                data=call.data,
-                gas_limit=signed.gas_limit,
-                fee_per_gas_wei=self._fee_per_gas_wei,
-            )
-            self._outbox.add(sent)
-            try:
-                outcome = await self._submit(signed, timeout_seconds)
-            except RpcRefused:
-                self._outbox.forget(sent)  # the node neither takes nor has it
-                raise
-            except TransactionFailed as failure:
-                sent.block = failure.outcome.block
-                raise
-            sent.block = outcome.block
-            return outcome
+            nonce = await self._reader.next_nonce(self.address)
+            if not self._outbox.vouches_for(nonce):
+                await self._carry_out(self._empty(nonce), timeout_seconds)
+                nonce += 1
+            signed = self._signed(call, nonce, await self._gas_limit(call))
+            return await self._carry_out(signed, timeout_seconds)
+
+    async def _carry_out(self, signed: SignedTransaction, timeout_seconds: float) -> Outcome:
+        """Write it down, send it, and wait until it is confirmed."""
+        sent = self._written(signed)
+        try:
+            outcome = await self._submit(signed, timeout_seconds)
+        except RpcRefused:
+            self._outbox.forget(sent)  # the node neither takes nor has it
+            raise
+        except TransactionFailed as failure:
+            sent.block, sent.is_shown = failure.outcome.block, True
+            raise
+        sent.block, sent.is_shown = outcome.block, True
+        return outcome
+
+    def _written(self, signed: SignedTransaction) -> Sent:
+        call = signed.call
+        sent = Sent(
+            what=call.what,
+            nonce=signed.nonce,
+            transaction_hash=signed.transaction_hash,
+            raw=signed.raw,
+            to=call.to,
+            data=call.data,
+            gas_limit=signed.gas_limit,
+            fee_per_gas_wei=self._fee_per_gas_wei,
+        )
+        self._outbox.add(sent)
+        return sent
 
     async def resume(self) -> None:
         """Send again what an earlier process left, until all of it has its place in the chain."""
@@ -239,7 +252,7 @@ class TransactionSender:
             try:
                 async with self._turn:
                     await self._look_back(OUTCOME_TIMEOUT_SECONDS)
-            except ChainError:  # which the follower tells the owner
+            except NOT_SENT:  # the follower tells the owner of the chain, the next call of the disk
                 await trio.sleep(RESUME_SECONDS)
             else:
                 return
@@ -259,7 +272,7 @@ class TransactionSender:
     async def _judge(self) -> tuple[Sent, ...]:
         if not self._outbox.rows:
             return ()
-        count = await self._reader.next_nonce(self.address, waiting=False)
+        count = await self._reader.next_nonce(self.address)
         mined = {}
         for sent in self._outbox.rows:
             outcome = await self._reader.outcome(sent.transaction_hash)
@@ -269,7 +282,16 @@ class TransactionSender:
         judgement = self._outbox.judge(count=count, head=head, mined=mined)
         if self._quarrel.tells(strange=judgement.strange):
             self.on_stranger()
-        return judgement.under_way
+        for sent in judgement.stranded:  # a lie has put it where the account does not get
+            self._written(self._empty(sent.nonce))
+            self._outbox.forget(sent)
+        fillings = tuple(self._written(self._empty(nonce)) for nonce in judgement.missing)
+        return fillings + judgement.under_way
+
+    def _empty(self, nonce: int) -> SignedTransaction:
+        """A transfer of nothing to ourselves, which uses up a nonce."""
+        call = Call(to=self.address, data=b"", what="using up a nonce")
+        return self._signed(call, nonce, EMPTY_GAS)
 
     async def _send_again(self, sent: Sent) -> None:
         """Give it to the node; where that neither takes nor has it, it is forgotten."""
@@ -282,26 +304,34 @@ class TransactionSender:
     async def prepare(self, call: Call) -> SignedTransaction:
         """Sign the call with the next nonce and enough gas; sends nothing.
 
+        The nonce is the chain's own count and not the pool's: nothing of ours waits there, and
+        an endpoint whose count of the pool is too high would leave a gap that nobody fills.
         Raises `RpcRefused` with the contract's reason if the call would revert now, and
         `GasAboveLimit`. Persist the result before `submit` if it must survive a crash.
         """
+        gas_limit = await self._gas_limit(call)
+        return self._signed(call, await self._reader.next_nonce(self.address), gas_limit)
+
+    async def _gas_limit(self, call: Call) -> int:
         gas = await self._reader.estimate_gas(self.address, call.to, call.data)
-        gas_limit = gas + gas // _GAS_MARGIN_DIVISOR + _GAS_MARGIN
         if gas > GAS_LIMIT_MAX:
             raise GasAboveLimit(call.what, gas)
+        return min(gas + gas // _GAS_MARGIN_DIVISOR + _GAS_MARGIN, GAS_LIMIT_MAX)
+
+    def _signed(self, call: Call, nonce: int, gas_limit: int) -> SignedTransaction:
         transaction = Transaction(
             chain_id=self._reader.deployment.chain_id,
-            nonce=await self._reader.next_nonce(self.address),
+            nonce=nonce,
             to=call.to,
             data=call.data,
-            gas_limit=min(gas_limit, GAS_LIMIT_MAX),
+            gas_limit=gas_limit,
             fee_per_gas_wei=self._fee_per_gas_wei,
         )
         raw = sign_transaction(transaction, self._signer)
         return SignedTransaction(
             call=call,
-            nonce=transaction.nonce,
-            gas_limit=transaction.gas_limit,
+            nonce=nonce,
+            gas_limit=gas_limit,
             raw=raw,
             transaction_hash=keccak256(raw),
         )

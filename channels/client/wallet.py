@@ -54,6 +54,7 @@ from .results import (
     channel_record,
 )
 from .schema import SCHEMA
+from .settlements import Settlements
 from .submissions import SubmissionOutcome, Submissions, pack_of
 from .taking_out import TakingOut, Withdrawn
 from .telling import tell_of_doubt, tell_of_stranger
@@ -87,6 +88,7 @@ class Wallet:
             known=kept_head(ledger),
             ahead_seconds_max=settings.ahead_seconds_max(),
             closings=Closings(settings.deployment.block, kept_totals(ledger)),
+            settlements=Settlements(settings.deployment.block),
         )
         hearing = Hearing(self._pulse, self._notices)
         self._driver = Driver(

@@ -39,7 +39,8 @@ class RpcFault(Enum):
     No answer: HANGING, CUT (the connection ends). Other answers: UNAVAILABLE (HTTP 503 with HTML),
     ERROR, NOT_JSON, WRONG_TYPE, WRONG_ID, HUGE. Its view: LAGGING by `blocks`, STOPPED at a block,
     FAR_NUMBER (its head is `blocks` too high), FAR_TIME (its head is `seconds` too late),
-    CHANGING_HASH (its head has another hash each time), NO_RECEIPTS. What it does with what is
+    CHANGING_HASH (its head has another hash each time), NO_RECEIPTS, FAR_NONCE (an account has
+    sent `blocks` transactions more than it has), FAR_PENDING (they wait). What it does with what is
     sent: SEND_REFUSED, SEND_FORGOTTEN (it says yes and drops it), SEND_HELD (it says yes, and
     passes it on when told), SEND_DOUBLED, SEND_UNANSWERED (it takes it and the answer is lost).
     """
@@ -58,6 +59,8 @@ class RpcFault(Enum):
     FAR_TIME = "far-time"
     CHANGING_HASH = "changing-hash"
     NO_RECEIPTS = "no-receipts"
+    FAR_NONCE = "far-nonce"
+    FAR_PENDING = "far-pending"
     SEND_REFUSED = "send-refused"
     SEND_FORGOTTEN = "send-forgotten"
     SEND_HELD = "send-held"
@@ -209,6 +212,10 @@ def lied(
         return answered(request, None)
     if fault.kind is RpcFault.FAR_NUMBER and method == "eth_blockNumber" and result is not None:
         return {**answer, "result": hex(int(result, 16) + fault.blocks)}
+    if method == "eth_getTransactionCount" and result is not None:
+        waiting = (request.get("params") or [])[1:] == ["pending"]
+        if fault.kind is RpcFault.FAR_NONCE or (fault.kind is RpcFault.FAR_PENDING and waiting):
+            return {**answer, "result": hex(int(result, 16) + fault.blocks)}
     if method != "eth_getBlockByNumber" or not isinstance(result, dict):
         return answer
     return {**answer, "result": _lied_block(result, fault, dice)}

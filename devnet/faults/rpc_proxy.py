@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -83,7 +84,8 @@ class RpcProxy:
 
     async def __aenter__(self) -> Self:
         # No client-wide timeout: a devnet that mines many blocks takes its time.
-        self._http = httpx.AsyncClient(timeout=UPSTREAM_SECONDS, trust_env=False)
+        # In threads: a call that is cancelled would leave httpx's generators half-way.
+        self._http = httpx.Client(timeout=UPSTREAM_SECONDS, trust_env=False)
         self._nursery = await self._nursery_manager.__aenter__()
         (listener,) = await trio.open_tcp_listeners(self._port, host="127.0.0.1")
         host, port = listener.socket.getsockname()
@@ -96,8 +98,7 @@ class RpcProxy:
         try:
             return await self._nursery_manager.__aexit__(*error)
         finally:
-            with trio.CancelScope(shield=True):
-                await self._http.aclose()
+            self._http.close()
 
     # -- switching ------------------------------------------------------------------------------
 
@@ -206,8 +207,8 @@ class RpcProxy:
 
     async def _forward(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            response = await self._http.post(self._upstream, json=request)
-            answer: dict[str, Any] = response.json()
+            ask = partial(self._http.post, self._upstream, json=request)
+            answer: dict[str, Any] = (await trio.to_thread.run_sync(ask)).json()
         except (httpx.HTTPError, ValueError) as error:
             raise _Cut from error
         return answer

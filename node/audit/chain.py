@@ -14,6 +14,7 @@ from .errors import (
     BlockUnavailable,
     ChainReorganised,
     LogsIncomplete,
+    RpcAnswerTooLarge,
     RpcRefused,
     RpcUnreachable,
     WrongChain,
@@ -251,7 +252,7 @@ class ChainReader:
             last = min(first + size - 1, block.number)
             try:
                 logs = self._log_range(address, first, last)
-            except RpcRefused:
+            except (RpcRefused, RpcAnswerTooLarge):
                 if first == last:
                     raise
                 size = (last - first + 1) // 2

@@ -25,6 +25,17 @@ class RpcRefused(ChainError):
         self.reason = reason
 
 
+class RpcAnswerTooLarge(ChainError):
+    """The answer is longer than is taken; of logs, a smaller range of blocks is asked for then."""
+
+    code = "rpc-answer-too-large"
+    remedy = "audit from another RPC endpoint: no block of this system holds so much"
+
+    def __init__(self, maximum_bytes: int) -> None:
+        super().__init__(f"an answer is longer than {maximum_bytes:,} bytes")
+        self.maximum_bytes = maximum_bytes
+
+
 class WrongChain(ChainError):
     """The endpoint serves another chain than the one the deployment record names."""
 

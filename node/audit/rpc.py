@@ -1,7 +1,8 @@
-"""A small reading JSON-RPC client over HTTP, with short timeouts and batches."""
+"""A small reading JSON-RPC client over HTTP, with short timeouts, bounded answers and batches."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
@@ -9,13 +10,19 @@ import httpx
 
 from ...channels import bounded_json
 from ...channels.bounded_json import NotJson
-from .errors import RpcRefused, RpcUnreachable
+from ...channels.client.answer import ASKED_PLAIN, Answer
+from .errors import RpcAnswerTooLarge, RpcRefused, RpcUnreachable
 
 BATCH_CALLS_MAX = 100
 """A tenth of what Besu and geth take in one batch by default, and an answer of modest size."""
 
+ANSWER_BYTES_MAX = 32 << 20
+"""About 40,000 logs: what is more is asked for in smaller ranges of blocks."""
+
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0  # a range of logs or a batch of a hundred calls on a busy node
+_WHOLE_SECONDS_MAX = 300.0
+"""From its first byte to its last: an endpoint that drips must not hold an audit for ever."""
 
 
 class Rpc(Protocol):
@@ -32,7 +39,7 @@ class HttpRpc:
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
         self._url = url
-        self._client = httpx.Client(timeout=timeout, transport=transport)
+        self._client = httpx.Client(timeout=timeout, transport=transport, headers=ASKED_PLAIN)
         self._batches = True
         self._calls = 0
 
@@ -65,13 +72,28 @@ class HttpRpc:
 
     def _post(self, body: object) -> Any:
         try:
-            response = self._client.post(self._url, json=body)
-            return bounded_json.parse(response.content)
+            with self._client.stream("POST", self._url, json=body) as response:
+                content = self._read(response)
+            return bounded_json.parse(content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise RpcUnreachable(f"no answer from {self._url} ({reason})") from None
         except NotJson:
             raise RpcUnreachable(f"{self._url} does not answer in JSON") from None
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """The whole answer; raises `RpcAnswerTooLarge`, `RpcUnreachable`."""
+        answer = Answer(ANSWER_BYTES_MAX)
+        if not answer.is_plain(response.headers):
+            raise RpcUnreachable(f"{self._url} compresses its answers, which was not asked for")
+        give_up = time.monotonic() + _WHOLE_SECONDS_MAX
+        for chunk in response.iter_bytes():
+            if not answer.take(chunk):
+                raise RpcAnswerTooLarge(ANSWER_BYTES_MAX)
+            if time.monotonic() > give_up:
+                text = f"{self._url} took over {_WHOLE_SECONDS_MAX:g} s for one answer"
+                raise RpcUnreachable(text)
+        return answer.content()
 
     def _result(self, method: str, answer: object) -> Any:
         error = answer.get("error") if isinstance(answer, dict) else None

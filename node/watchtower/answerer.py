@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from ...channels.errors import ChainError
+from ...channels.client.outbox import NOT_SENT
 from ...channels.ids import ChannelId, to_hex
 from ...channels.state import ChainStatus
 from ...channels.terms import Terms
@@ -117,7 +117,7 @@ class Answerer:
             middle = len(batch) // 2
             first = await self._answer(batch[:middle])
             return await self._answer(batch[middle:]) and first
-        except ChainError as error:
+        except NOT_SENT as error:
             log.warning("%s", error)
             return False
         self.answered += mined.settled
@@ -152,7 +152,7 @@ class Answerer:
     async def _finish(self, channel: ChannelId, terms: Terms) -> bool:
         try:
             mined = await self._desk.send(partial(_finish, terms))
-        except ChainError as error:  # a party may have finished it first: the next head tells
+        except NOT_SENT as error:  # a party may have finished it first: the next head tells
             log.info("channel %s: %s", to_hex(channel), error)
             return False
         self._finished[channel] = mined.block

@@ -98,6 +98,7 @@ class Tower:
             "head_block": self.lookout.head.number,
             "view_age_seconds": self.lookout.view_age_seconds(),
             "chain_trouble": None if trouble is None else str(trouble),
+            "sending_trouble": None if self.desk.trouble is None else str(self.desk.trouble),
         }
 
     def channel_rows(self) -> list[dict[str, Any]]:
@@ -205,9 +206,8 @@ async def open_tower(config: TowerConfig) -> AsyncIterator[Tower]:
         )
         administrator = Administrator(web3, deployment, None)
         keys = _Keys(signer=signer, tls=tls)
-        tower = _put_together(
-            config, deployment, keys, ChainDesk(chain), Book(store), administrator
-        )
+        desk = ChainDesk(chain, outbox)
+        tower = _put_together(config, deployment, keys, desk, Book(store), administrator)
         async with _running(tower, listener):
             yield tower
 

@@ -48,6 +48,7 @@ from farthing.channels.state import (
     Channel,
     Moment,
     Phase,
+    Settlement,
     SignedClose,
     Withdrawal,
     WithdrawalTerms,
@@ -98,6 +99,8 @@ class SmallChain:
     terms: dict[ChannelId, Terms] = field(default_factory=dict)
     tokens: dict[Address, int] = field(default_factory=dict)
     settled: list[Voucher] = field(default_factory=list)
+    raised: list[tuple[int, ChannelId, Address, Settlement]] = field(default_factory=list)
+    """The `Settled` events, each with its block."""
     refused_payouts: dict[Address, int] = field(default_factory=dict)
     closed: dict[ChannelId, tuple[int, int]] = field(default_factory=dict)
 
@@ -154,6 +157,16 @@ class SmallChain:
         self._check_up()
         return self.closed.get(channel)
 
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        self._check_up()
+        return tuple(
+            settlement
+            for block, of, by, settlement in self.raised
+            if (of, by) == (channel, payer) and first_block <= block <= last_block
+        )
+
     async def balance_of(self, account: Address, block: int) -> int:
         self._check_up()
         return self.tokens.get(account, 0)
@@ -168,9 +181,18 @@ class SmallChain:
         channel = DEPLOYMENT.channel_id(terms)
         totals = list(self.view(channel).settled_ucent)
         lane = 0 if voucher.payer == terms.account_a else 1
-        totals[lane] = max(totals[lane], voucher.total.transferred_ucent)
+        before_ucent, total = totals[lane], voucher.total
+        totals[lane] = max(before_ucent, total.transferred_ucent)
         self.settled.append(voucher)
         self._change(channel, settled_ucent=tuple(totals))
+        if total.transferred_ucent > before_ucent:
+            settlement = Settlement(
+                before_ucent=before_ucent,
+                transferred_ucent=total.transferred_ucent,
+                nonce=total.nonce,
+                history=total.history,
+            )
+            self.raised.append((self.block, channel, voucher.payer, settlement))
 
     async def close(self, terms: Terms, close: SignedClose, *, ours_is_a: bool) -> None:
         self._check_up()

@@ -54,6 +54,7 @@ from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN,
 from farthing.channels.voucher import LaneTotal, Voucher
 from farthing.contracts.artifacts import load
 from farthing.devnet.accounts import DevAccount, dev_accounts
+from farthing.node.chain import Web3Chain
 
 DEPOSIT = 1_000_000
 ACTIVE, TREASURY, HUB, RESIDENT, DEVICE = 1, 2, 3, 4, 5
@@ -436,6 +437,40 @@ async def test_logs_are_read_in_batches_for_the_asked_channels_only(
         block = batch.through_block + 1
     assert [type(log) for log in found] == [OpenedLog, SettledLog, CloseStartedLog]
     assert {getattr(log, "channel", None) for log in found} == {mine}
+
+
+async def test_wallet_and_hub_read_the_same_settlements_of_a_lane(
+    city: City,
+    reader: ChainReader,
+    device: TransactionSender,
+    calls: ContractCalls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("farthing.channels.client.chain.LOG_BLOCKS_MAX", 2)
+    channel, terms = city.open()
+    hub, alice = city.hub.address, city.alice.address
+    raised = [
+        (city.hub_signer, hub, 5, 1),
+        (city.device_signer, alice, 3, 1),
+        (city.hub_signer, hub, 9, 4),
+    ]
+    for signer, payer, amount, nonce in raised:
+        voucher = city.voucher(signer, channel, payer, amount, nonce)
+        await device.execute(calls.settle([SettleRow(terms=terms, voucher=voucher)]))
+    through = (await reader.head()).block
+    web3 = Web3Chain(city.web3, city.deployment, signer=None)
+
+    async def settled(payer: Address, first: int, last: int) -> list[tuple[int, int, int, bytes]]:
+        found = await reader.settlements(channel, payer, first, last)
+        assert found == web3.settlements(channel, payer, first, last)
+        return [(s.before_ucent, s.transferred_ucent, s.nonce, s.history) for s in found]
+
+    history = b"\x21" * 32
+    both = [(0, 5, 1, history), (5, 9, 4, history)]
+    assert await settled(hub, city.deployment.block, through) == both
+    assert await settled(hub, through, through) == both[1:]
+    assert await settled(alice, city.deployment.block, through) == [(0, 3, 1, history)]
+    assert await settled(alice, through, through) == []
 
 
 async def test_a_nonmembers_transaction_is_refused_by_the_chain(

@@ -163,10 +163,10 @@ async def test_a_poisoned_row_does_not_stop_its_neighbours(
         await use_up(bob, 3)
         real = Web3Chain.deposit_many
 
-        def closing_first(chain: Web3Chain, rows: Any) -> Mined:
+        def closing_first(chain: Web3Chain, rows: Any, *, nonce: int) -> Mined:
             own = Web3Chain(connect(hub_city.rpc_url), hub_city.deployment, signer=bob.signer)
             own.start_close(bob.channel.terms)
-            return real(chain, rows)
+            return real(chain, rows, nonce=nonce)
 
         monkeypatch.setattr(Web3Chain, "deposit_many", closing_first)
         await hub.liquidity.look()
@@ -309,9 +309,9 @@ async def test_a_hub_that_dies_between_sending_and_confirmation_tops_up_once(
 ) -> None:
     real = Web3Chain.deposit_many
 
-    def dies(chain: Web3Chain, rows: Any) -> Mined:
+    def dies(chain: Web3Chain, rows: Any, *, nonce: int) -> Mined:
         if reaches_the_chain:
-            real(chain, rows)
+            real(chain, rows, nonce=nonce)
         raise Killed
 
     channels: list[Channel] = []
@@ -354,8 +354,8 @@ async def test_a_top_up_without_an_answer_is_not_sent_again_while_it_may_be_mine
         await use_up(alice, 3)
         real = Web3Chain.deposit_many
 
-        def answer_lost(chain: Web3Chain, rows: Any) -> Mined:
-            real(chain, rows)
+        def answer_lost(chain: Web3Chain, rows: Any, *, nonce: int) -> Mined:
+            real(chain, rows, nonce=nonce)
             raise TransactionUnknown("topping up: no answer")
 
         monkeypatch.setattr(Web3Chain, "deposit_many", answer_lost)
@@ -379,7 +379,7 @@ async def test_a_top_up_that_never_left_is_sent_again_under_its_own_nonce(
         await use_up(alice, 3)
         real = Web3Chain.deposit_many
 
-        def never_left(chain: Web3Chain, rows: Any) -> Mined:
+        def never_left(chain: Web3Chain, rows: Any, *, nonce: int) -> Mined:
             raise ChainUnreachable("topping up: the endpoint does not answer")
 
         monkeypatch.setattr(Web3Chain, "deposit_many", never_left)

@@ -10,6 +10,7 @@ import pytest
 from farthing.channels.client.bundle import Bundle, bundle_of
 from farthing.channels.client.chain import Head
 from farthing.channels.client.driver import Driver
+from farthing.channels.client.evidence import load_shown
 from farthing.channels.client.folder import Folder, FolderExists
 from farthing.channels.client.keystore import KeystoreUnreadable, MalformedKeystore, WrongPassword
 from farthing.channels.client.ledger import Ledger
@@ -25,9 +26,16 @@ from farthing.channels.client.recover import (
 from farthing.channels.client.resending import Resending
 from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.wire import Wire
-from farthing.channels.ids import Address, ChannelId
+from farthing.channels.ids import Address, ChannelId, to_hex
 from farthing.channels.messages import Message, Reestablish
-from farthing.channels.state import DOUBT_UNKNOWN, OFFER_SECONDS_MAX, ChainView, Phase
+from farthing.channels.state import (
+    DOUBT_UNKNOWN,
+    OFFER_SECONDS_MAX,
+    ChainView,
+    Phase,
+    SentLane,
+    Settlement,
+)
 from farthing.channels.terms import Terms
 
 from .small_city import (
@@ -67,6 +75,11 @@ class Logs:
         self, channel: ChannelId, first_block: int, last_block: int
     ) -> tuple[int, int] | None:
         return await self.chain.closed_totals(channel, first_block, last_block)
+
+    async def settlements(
+        self, channel: ChannelId, payer: Address, first_block: int, last_block: int
+    ) -> tuple[Settlement, ...]:
+        return await self.chain.settlements(channel, payer, first_block, last_block)
 
     async def balance_of(self, account: Address, block: int) -> int:
         return await self.chain.balance_of(account, block)
@@ -182,23 +195,67 @@ async def test_what_a_hub_or_an_endpoint_makes_up_is_not_held(city: SmallCity) -
     assert held(city) == list(city.chain.channels)
 
 
-async def test_a_hub_that_shows_a_forged_voucher_is_told_and_not_believed(
-    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("forged", "named", "kept"),
+    [
+        ("received", "our own payments", (None, 4 * PRICE_UCENT)),
+        ("sent", "the hub's payments", (700, None)),
+    ],
+)
+async def test_a_forged_voucher_is_named_and_takes_nothing_from_the_good_one_beside_it(
+    city: SmallCity,
+    monkeypatch: pytest.MonkeyPatch,
+    forged: str,
+    named: str,
+    kept: tuple[int | None, int | None],
 ) -> None:
     bundle = await lost(city)
     send = Driver._send
 
     def forge(driver: Driver, channel: ChannelId, message: Message, wire: Wire | None) -> None:
-        if isinstance(message, Reestablish) and message.received is not None:
-            more = replace(message.received.total, transferred_ucent=90_000)
-            message = replace(message, received=replace(message.received, total=more))
+        if isinstance(message, Reestablish):
+            good = getattr(message, forged)
+            more = replace(good.total, transferred_ucent=90_000)
+            message = replace(message, **{forged: replace(good, total=more)})
         send(driver, channel, message, wire)
 
     monkeypatch.setattr(Driver, "_send", forge)
     recovery = await recovered(city, bundle)
-    assert "signature" in recovery.hub_trouble
+    assert named in recovery.hub_trouble
+    assert "is not believed" in recovery.hub_trouble
     (found,) = recovery.found
-    assert found.shown is None
+    row = report(found)
+    assert (row["sent_ucent"], row["received_ucent"]) == kept
+    assert row["found"] == ["bundle", "chain", "hub"]
+    assert "may hold more" in str(row["at_risk"])
+    evidence = load_shown(Ledger(Folder(path=city.folder).ledger_file))
+    assert [one.total.transferred_ucent for one in evidence.values()] == [
+        ucent for ucent in kept[1:] if ucent is not None
+    ]
+
+
+async def test_a_channel_with_a_forged_voucher_takes_nothing_from_its_neighbours(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = await lost(city)
+    (good,) = city.chain.channels
+    other = city.chain.open()
+    city.hub.hold(other)
+    signature = city.hub.driver.channels[good].sent.voucher
+    assert signature is not None
+    city.hub.driver.channels[other] = replace(
+        city.hub.driver.channels[other],
+        sent=SentLane(voucher=replace(signature, channel=other), acknowledged_nonce=4),
+    )
+    recovery = await recovered(city, bundle)
+    by_channel = {found.channel: found.shown for found in recovery.found}
+    kept, lost_one = by_channel[good], by_channel[other]
+    assert kept is not None
+    assert lost_one is not None
+    assert (kept.is_whole, lost_one.is_whole, lost_one.theirs) == (True, False, None)
+    assert kept.theirs is not None
+    assert to_hex(other) in recovery.hub_trouble
+    assert to_hex(good) not in recovery.hub_trouble
 
 
 async def test_a_folder_with_anything_in_it_is_not_touched(city: SmallCity) -> None:

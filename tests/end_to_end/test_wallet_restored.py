@@ -1,5 +1,6 @@
 """A wallet whose ledger was restored says so, and signs and takes nothing until it is safe."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 import trio
 
 from farthing.channels.client.folder import Folder, write_settings
+from farthing.channels.client.offline import read_folder
 from farthing.channels.client.results import TookTooLong
 from farthing.channels.client.wallet import Wallet
 from farthing.channels.refusals import NotNow
-from farthing.channels.state import OFFER_SECONDS_MAX, Phase
+from farthing.channels.state import OFFER_SECONDS_MAX, Phase, SentLane
 
 from .small_city import ALICE, PRICE_UCENT, SmallCity, earn, reading, until
 
@@ -259,3 +261,113 @@ async def test_without_a_count_elsewhere_a_folder_put_back_whole_shows_nothing(
     await put_back_whole(city, tmp_path)
     async with city.wallet() as wallet:
         assert not wallet.status()["restored"]
+
+
+# -- what the hub has settled of which the wallet holds less -------------------------------------
+
+
+async def settle_all(city: SmallCity) -> None:
+    """The hub settles all that it has signed, acknowledged or not."""
+    (channel,) = city.hub.driver.channels.values()
+    assert channel.sent.voucher is not None
+    await city.chain.settle(channel.terms, channel.sent.voucher)
+
+
+async def received(wallet: Wallet, count: int) -> list[tuple[int, int]]:
+    """The first payments that the wallet tells of: their numbers and amounts."""
+    incoming = wallet.receive(from_start=True)
+    with trio.fail_after(10):
+        found = [await anext(incoming) for _ in range(count)]
+    return [(payment.nonce, payment.amount_ucent) for payment in found]
+
+
+async def nothing_more(wallet: Wallet, told: int) -> None:
+    """The wallet tells of no more payments than that, now or from its database."""
+    incoming = wallet.receive(from_start=True)
+    for _ in range(told):
+        await anext(incoming)
+    with trio.move_on_after(0.2) as waiting:
+        await anext(incoming)
+    assert waiting.cancelled_caught
+
+
+async def test_what_the_hub_settled_before_the_wallet_had_it_is_told_once(city: SmallCity) -> None:
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        await is_linked(city, wallet)
+        city.hub.pay(700)
+        city.hub.pay(800)
+        for wire in city.hub.wires:  # before they are sent
+            city.hub.driver.unlink(wire)
+        await city.hub.driver.wait_durable()
+        assert wallet.channels()[0].received.total.nonce == 0
+    await settle_all(city)
+    async with city.wallet() as wallet:
+        notices = wallet.listen()
+        assert await received(wallet, 2) == [(1, 700), (2, 800)]
+        await nothing_more(wallet, 2)
+        told = []
+        with trio.move_on_after(0.2):
+            while True:
+                notice = await notices.receive()
+                if notice.kind == "received":
+                    told.append((notice.values["first_nonce"], notice.values["payments"]))
+        assert sum(payments for _, payments in told) == 2
+    async with city.wallet() as wallet:
+        await nothing_more(wallet, 2)
+
+
+async def test_a_restored_wallet_is_told_again_of_the_history_that_was_settled(
+    city: SmallCity,
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        await settle_all(city)
+    remove(Folder(path=city.folder).ledger_file)
+    async with city.wallet() as wallet:
+        await is_linked(city, wallet)
+        await refresh(city, wallet, seconds=1)
+        await refresh(city, wallet, seconds=OFFER_SECONDS_MAX + 1)
+        await wallet.join(timeout_seconds=10)
+        every = [(nonce, PRICE_UCENT) for nonce in range(1, 5)]
+        assert await received(wallet, 4) == every
+        assert wallet.channels()[0].untold_from is None
+
+
+async def test_a_hub_that_pays_a_restored_wallet_otherwise_than_it_settled_pays_it_nothing(
+    city: SmallCity, tmp_path: Path
+) -> None:
+    """It signs other payments up to the settled total: none of them would ever be paid for."""
+    async with city.wallet() as wallet:
+        await wallet.join(timeout_seconds=10)
+        await is_linked(city, wallet)
+        city.hub.pay(700)
+        city.hub.pay(800)
+        assert await received(wallet, 2) == [(1, 700), (2, 800)]
+    await settle_all(city)
+    remove(Folder(path=city.folder).ledger_file)
+    hub = city.hub.driver
+    (channel,) = hub.channels.values()
+    hub.channels[channel.id] = replace(channel, sent=SentLane())  # it signs its lane anew
+    city.hub.ledger.commit((), (), [("DELETE FROM payment", ())])
+    async with city.wallet() as wallet:
+        await is_linked(city, wallet)
+        await refresh(city, wallet, seconds=1)
+        await refresh(city, wallet, seconds=OFFER_SECONDS_MAX + 1)
+        await wallet.join(timeout_seconds=10)
+        await is_linked(city, wallet)
+        city.hub.pay(600)
+        await until(wallet, lambda: wallet.channels()[0].received.total.nonce == 1)
+        city.hub.pay(900)
+        await until(wallet, lambda: wallet.channels()[0].stopped is not None)
+        await wallet.wait_durable()
+        reason = wallet.channels()[0].stopped or ""
+        assert "settled 1500 µ¢ as payment 2" in reason
+        assert "from 1 on are kept as evidence" in reason
+        await nothing_more(wallet, 0)
+    with read_folder(Folder(path=city.folder)) as view:
+        assert (view.history(), view.count_payments()) == ([], 0)
+        evidence = [json.loads(line)["amount_ucent"] for line in view.receipts()]
+    assert evidence == [600, 900]
+    async with city.wallet() as wallet:
+        await nothing_more(wallet, 0)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from farthing.channels.client.outbox import KEEP_BLOCKS, Sent
 from farthing.channels.events import AskedWithdraw
-from farthing.channels.ids import Address
+from farthing.channels.ids import Address, to_hex
 from farthing.channels.messages import Update
 from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.signing import sign_voucher
@@ -20,7 +21,14 @@ from farthing.node import liquidity as liquidity_module
 from farthing.node.chain import Web3Chain
 from farthing.node.sender import TransactionFailed, TransactionUnknown, connect
 
-from ..hub_world import FLOW_UCENT, City, TinyWallet, build_city, served_devnet
+from ..hub_world import (
+    FLOW_UCENT,
+    City,
+    TinyWallet,
+    build_city,
+    running_hub,
+    served_devnet,
+)
 from .test_chain_trouble import Troubled, troubled
 
 SMALL = {
@@ -124,6 +132,94 @@ async def test_after_a_spent_top_up_vanished_nothing_more_is_promised_until_it_i
         assert deposit_ucent(world) == 9 * FLOW_UCENT
         answer = await world.alice.submit("7")
         assert [outcome.code for outcome in answer.outcomes] == [""]
+
+
+DEEP = KEEP_BLOCKS + 2
+
+
+def under_way(world: Troubled) -> list[Sent]:
+    """The top-ups that the hub's outbox keeps."""
+    sender = world.hub.desk._chain._sender
+    assert sender is not None
+    return [row for row in sender._outbox.rows if row.what == "topping up"]
+
+
+async def long_ago(world: Troubled) -> str:
+    """A top-up arrives, and so many blocks come that nothing sends it again; its bytes."""
+    await topped_up(world)
+    (sent,) = under_way(world)
+    await world.mine(DEEP)
+    await world.hub.liquidity.look()
+    await world.hub.driver.wait_durable()
+    assert states(world) == ["arrived"]
+    await world.hub.desk.send(lambda chain: chain.look_back())
+    assert under_way(world) == []
+    return to_hex(sent.raw)
+
+
+def states(world: Troubled) -> list[str]:
+    return [state for (state,) in world.hub.store.ledger.query("SELECT state FROM top_up")]
+
+
+async def look_until_quiet(world: Troubled) -> None:
+    """Let the hub look, and blocks come, until nothing is on its way."""
+    with trio.fail_after(20):
+        while True:
+            with suppress(TransactionUnknown):
+                await world.hub.liquidity.look()
+                if world.hub.liquidity.report()["on_their_way"] == 0:
+                    return
+            await world.mine(1)
+
+
+@pytest.mark.parametrize("kept_by", ["nobody", "the pool", "mallory"])
+async def test_a_top_up_that_arrived_long_ago_and_vanished_is_there_again_once(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_by: str
+) -> None:
+    """It was the day's whole cap; so it must not count for what it no longer did."""
+    monkeypatch.setattr(liquidity_module, "GATHER_SECONDS", float("inf"))
+    settings = {**SMALL, "top_up_member_day_ucent": 5 * FLOW_UCENT}
+    async with troubled(city, tmp_path, **settings) as world:
+        raw = await long_ago(world)
+        fate = "waiting" if kept_by == "the pool" else "dropped"
+        await world.reorganise(DEEP + 1, fate)
+        if fate == "dropped":
+            assert deposit_ucent(world) == 4 * FLOW_UCENT
+        await world.hub.driver.wait_durable()
+        assert states(world) == ["sent"]
+        await look_until_quiet(world)
+        if kept_by == "mallory":
+            with suppress(AssertionError):  # which says that the chain refuses it
+                await trio.to_thread.run_sync(city.ask, "eth_sendRawTransaction", raw)
+            await world.mine(1)
+            await look_until_quiet(world)
+        assert (await world.view()).deposit_ucent[Side.A] == 9 * FLOW_UCENT
+        assert deposit_ucent(world) == 9 * FLOW_UCENT
+        await world.hub.driver.wait_durable()
+        assert states(world).count("arrived") == 1
+        assert world.hub.liquidity.report()["topped_up_today_ucent"] == 5 * FLOW_UCENT
+
+
+async def test_a_hub_that_was_off_when_a_top_up_vanished_learns_of_it_and_sends_it_once(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liquidity_module, "GATHER_SECONDS", float("inf"))
+    async with troubled(city, tmp_path, **SMALL) as world:
+        await topped_up(world)
+        await world.hub.liquidity.look()
+        config, channel = world.hub.config, world.channel.id
+    await trio.to_thread.run_sync(city.ask, "farthing_reorg", 1, "dropped")
+    await trio.to_thread.run_sync(city.mine)
+    path = tmp_path / "hub" / "hub.toml"
+    path.write_text(path.read_text().replace(config.rpc_url, city.rpc_url))
+    async with running_hub(path) as hub:
+        world = Troubled(city=city, proxy=world.proxy, hub=hub, alice=world.alice)
+        await hub.driver.wait_durable()
+        assert states(world) == ["sent"]
+        await look_until_quiet(world)
+        view = hub.driver.get(channel).chain
+        assert view is not None
+        assert view.deposit_ucent[Side.A] == 9 * FLOW_UCENT
 
 
 # -- withdrawals ----------------------------------------------------------------------------------

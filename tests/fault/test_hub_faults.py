@@ -1,6 +1,7 @@
 """What a hub does when it is killed, when its disk fails, and when its chain goes away."""
 
 import json
+import os
 import secrets
 import signal
 import socket
@@ -18,13 +19,18 @@ import pytest
 import trio
 
 from farthing.channels.client.ledger import SENT, Ledger, LedgerUnusable
+from farthing.channels.client.outbox import OutboxUnusable
 from farthing.channels.client.wire import Refused, Wire
 from farthing.channels.errors import ChainError
 from farthing.channels.ids import Address, address_from_hex
 from farthing.channels.messages import PaymentRequest
-from farthing.node.chain import OpenRow
+from farthing.channels.state import ACT_AGAIN_SECONDS, Phase
+from farthing.channels.terms import Side
+from farthing.node.chain import OpenRow, Web3Chain
 from farthing.node.control import Operator
+from farthing.node.home import OUTBOX_NAME
 from farthing.node.hub import Hub
+from farthing.node.sender import connect
 from farthing.node.store import HubStore
 
 from ..hub_world import (
@@ -34,25 +40,30 @@ from ..hub_world import (
     farthing,
     hub_folder,
     new_signer,
+    rewarded_times,
     running_hub,
     submit_message,
     tiny_wallet,
     until,
 )
+from .disks import no_outbox
 
 
-def started(config: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "farthing.cli.main", "hub", "serve", "--config", str(config)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+def started(config: Path, log: Path = Path(os.devnull)) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "farthing.cli.main", "hub", "serve", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
 
 
 @contextmanager
-def hub_process(config: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int, Address]]:
+def hub_process(
+    config: Path, log: Path = Path(os.devnull)
+) -> Iterator[tuple["subprocess.Popen[bytes]", int, Address]]:
     """`farthing hub serve` as a process: itself, its port and its signer."""
-    process = started(config)
+    process = started(config, log)
     try:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
@@ -97,7 +108,7 @@ async def test_a_hub_killed_while_it_pays_loses_nothing_and_pays_nothing_twice(
             sent = [s.total.nonce for s in store.ledger.payments(alice.channel.id, SENT)]
             assert sent == held
             assert store.spent_ucent("test-block") == 120 * FLOW_UCENT
-            assert len(store.rewarded(alice.account, "test-block", "flow")) == 120
+            assert len(rewarded_times(store, alice.account)) == 120
         finally:
             store.ledger.close()
 
@@ -139,6 +150,103 @@ async def test_a_hub_whose_disk_fails_acknowledges_nothing_and_ends(
         async with running_hub(config) as hub, alice.connected(hub):
             await alice.wait_live()
             assert (await alice.submit("2")).outcomes[0].nonce == 2
+
+
+@pytest.mark.usefixtures("quick_hub")
+async def test_a_hub_whose_outbox_cannot_be_written_says_so_and_loses_nothing(
+    hub_city: City, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Settler, watcher, opener, liquidity and what submits closes all want to send meanwhile."""
+    config = await trio.to_thread.run_sync(
+        lambda: hub_folder(
+            hub_city,
+            tmp_path / "hub",
+            settle_unsettled_ucent=1,
+            deposit_ucent=4 * FLOW_UCENT,
+            top_up_below_ucent=2 * FLOW_UCENT,
+            top_up_to_ucent=6 * FLOW_UCENT,
+        )
+    )
+    async with (
+        running_hub(config) as hub,
+        tiny_wallet(hub_city, tmp_path) as alice,
+        tiny_wallet(hub_city, tmp_path, name="bob") as bob,
+        tiny_wallet(hub_city, tmp_path, name="carol") as carol,
+        tiny_wallet(hub_city, tmp_path, name="dave") as dave,
+    ):
+        for wallet in (alice, bob, carol):
+            async with wallet.connected(hub):
+                await wallet.join()
+        await hub.follower.catch_up()
+        async with (
+            alice.connected(hub),
+            bob.connected(hub),
+            dave.connected(hub),
+        ):
+            await alice.wait_live()
+            await bob.wait_live()
+            with no_outbox(config.parent / "data" / OUTBOX_NAME):
+                await alice.submit("1", "2", "3")  # off-chain everything goes on
+                bob.ask_close()
+                dave.propose()
+                chain = Web3Chain(
+                    connect(hub_city.rpc_url), hub_city.deployment, signer=carol.signer
+                )
+                await trio.to_thread.run_sync(chain.start_close, carol.channel.terms)
+                await dave.until(lambda: bool(dave.errors("not-now")))
+                await until(lambda: hub.status()["sending_trouble"] is not None)
+                await until(lambda: has_agreed(hub, bob))
+                with pytest.raises(OutboxUnusable):
+                    await Operator(hub).methods()["settle"]({})
+                await until(lambda: hub.liquidity.report()["on_their_way"] == 1)
+                assert caplog.text.count("nothing can be sent") == 1
+                assert "Not a directory" in hub.status()["sending_trouble"]
+                assert (await alice.submit("4")).outcomes[0].nonce == 4
+            await until(lambda: hub.status()["sending_trouble"] is None)
+            await propose_until_known(dave)
+            await until(lambda: settled_on_chain(hub, alice) >= 3 * FLOW_UCENT)
+            await trio.to_thread.run_sync(hub_city.warp, ACT_AGAIN_SECONDS)
+            await until(lambda: hub.driver.get(bob.channel.id).phase is Phase.CLOSED)
+            await until(lambda: deposit_of(hub, alice) >= 6 * FLOW_UCENT)
+
+
+def has_agreed(hub: Hub, wallet: TinyWallet) -> bool:
+    """Whether both have signed a close, which the hub then submits."""
+    close = hub.driver.get(wallet.channel.id).close
+    return close is not None and close.theirs is not None
+
+
+def settled_on_chain(hub: Hub, wallet: TinyWallet) -> int:
+    view = hub.driver.get(wallet.channel.id).chain
+    return 0 if view is None else view.settled_ucent[Side.A]
+
+
+def deposit_of(hub: Hub, wallet: TinyWallet) -> int:
+    view = hub.driver.get(wallet.channel.id).chain
+    return 0 if view is None else view.deposit_ucent[Side.A]
+
+
+async def test_a_hub_process_on_a_full_outbox_says_it_in_its_log_without_a_traceback(
+    hub_city: City, tmp_path: Path
+) -> None:
+    config = await trio.to_thread.run_sync(
+        lambda: hub_folder(hub_city, tmp_path / "hub", settle_unsettled_ucent=1)
+    )
+    log = tmp_path / "log"
+    async with tiny_wallet(hub_city, tmp_path) as alice:
+        with hub_process(config, log) as (process, port, signer):
+            async with alice.connected((port, signer)):
+                await propose_until_known(alice)
+                await alice.wait_live()
+                with no_outbox(config.parent / "data" / OUTBOX_NAME):
+                    await alice.submit("1")
+                    await until(lambda: "nothing can be sent" in log.read_text())
+                    await alice.submit("2")
+                await until(lambda: "settled 1 lanes" in log.read_text())
+            assert process.poll() is None
+        said = log.read_text()
+        assert "Traceback" not in said
+        assert "repair the disk or the folder's permissions" in said
 
 
 # -- the chain goes away --------------------------------------------------------------------------

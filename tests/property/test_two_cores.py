@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 )
 
 from farthing.channels.errors import LocalError
-from farthing.channels.events import AskedClose, AskedWithdraw, ObservedChannel
+from farthing.channels.events import AskedClose, AskedWithdraw
 from farthing.channels.refusals import InsufficientBalance
 from farthing.channels.signing import BadSignature
 from farthing.channels.state import OFFER_SECONDS, ChainStatus, Phase
@@ -89,7 +89,18 @@ class TwoCores(RuleBasedStateMachine):
     @precondition(lambda self: self.world.view.status is ChainStatus.OPEN)
     def top_up(self, side: Side, seen_first_by: Side, amount: int) -> None:
         self.world.top_up(side, amount)
-        self.party(seen_first_by).feed(ObservedChannel(view=self.world.view))
+        self.world.look(self.party(seen_first_by))
+
+    @rule(side=SIDES, seen=st.booleans(), deaf=st.booleans())
+    @precondition(lambda self: self.world.view.status is ChainStatus.OPEN)
+    def settle_own_lane(self, side: Side, seen: bool, deaf: bool) -> None:
+        """Before the peer has acknowledged it, or has it at all."""
+        self.world.settle(self.party(side))
+        payee = self.party(side.other)
+        if deaf:
+            self.world.deaf.add(payee.side)
+        if seen:
+            self.world.look(payee)
 
     @rule(side=SIDES)
     def ask_to_close(self, side: Side) -> None:

@@ -57,6 +57,9 @@ class LaggingChain:
     async def closed_totals(self, *_: object) -> None:
         return None
 
+    async def settlements(self, *_: object) -> tuple[()]:
+        return ()
+
     async def balance_of(self, *_: object) -> int:
         return 0
 

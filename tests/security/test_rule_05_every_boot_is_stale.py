@@ -11,9 +11,16 @@ from farthing.channels.events import (
     AskedPay,
     AskedWithdraw,
     Elapsed,
+    ObservedChannel,
     Received,
     RecognisedOwn,
     RecogniseOwn,
+    Step,
+    TellReceived,
+    TellStopped,
+    TellStored,
+    Verified,
+    VerifyVoucher,
     VerifyWithdrawal,
 )
 from farthing.channels.messages import (
@@ -21,12 +28,14 @@ from farthing.channels.messages import (
     CloseRequest,
     Reestablish,
     SignedTotal,
+    Update,
     WithdrawalOffer,
 )
 from farthing.channels.refusals import NotNow
-from farthing.channels.state import OFFER_SECONDS_MAX, Link
+from farthing.channels.state import OFFER_SECONDS_MAX, Link, Settlement
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
+from farthing.channels.voucher import LaneTotal, Payment, UnverifiedVoucher, Voucher, replay
 
 from ..nodes import Node
 from ..people import (
@@ -155,3 +164,68 @@ def test_a_restored_party_lets_nobody_withdraw_what_the_chain_has_settled() -> N
         channel(**BEHIND), Received(message=replace(offer, total_ucent=DEPOSIT - 7)), moment()
     )
     assert [type(effect) for effect in less.effects] == [VerifyWithdrawal]
+
+
+def settlement(*amounts_ucent: int, before_ucent: int = 0, salt: int = 0) -> Settlement:
+    """Of bob's lane after these payments; another salt makes others of the same amounts."""
+    total = replay(LaneTotal(), payments(*amounts_ucent, salt=salt))[-1]
+    return Settlement(
+        before_ucent=before_ucent,
+        transferred_ucent=total.transferred_ucent,
+        nonce=total.nonce,
+        history=total.history,
+    )
+
+
+def payments(*amounts_ucent: int, salt: int = 0) -> list[Payment]:
+    return [payment(amount, number=n + salt) for n, amount in enumerate(amounts_ucent, 1)]
+
+
+def pays_otherwise(*settlements: Settlement) -> Step:
+    """Bob pays a restored alice 4 and 3, under his own signature, and not what was settled."""
+    made = payments(4, 3, salt=50)
+    signed = voucher(Side.B, replay(LaneTotal(), made)[-1])
+    other = Update(channel=CHANNEL, first_nonce=1, signature=signed.signature, payments=tuple(made))
+    settled = (0, settlements[-1].transferred_ucent) if settlements else (0, 7)
+    seen = ObservedChannel(view=view(settled_ucent=settled), settlements=settlements)
+    state = step(channel(), seen, moment()).state
+    asked = step(state, Received(message=other), moment())
+    if VerifyVoucher(voucher=unverified(signed)) not in asked.effects:
+        return asked
+    return step(asked.state, Verified(voucher=signed), moment())
+
+
+def unverified(signed: Voucher) -> UnverifiedVoucher:
+    return UnverifiedVoucher(
+        channel=signed.channel, payer=signed.payer, total=signed.total, signature=signed.signature
+    )
+
+
+def told(result: Step) -> list[type]:
+    kinds = TellReceived | TellStored | TellStopped
+    return [type(effect) for effect in result.effects if isinstance(effect, kinds)]
+
+
+def test_a_restored_payee_is_told_of_no_payments_in_the_place_of_those_that_were_settled() -> None:
+    """All of it is settled already: it would deliver for it, and be paid nothing."""
+    result = pays_otherwise(settlement(7))
+    assert told(result) == [TellStopped]
+    assert result.state.stopped is not None
+    assert result.state.received.total.transferred_ucent == 7  # the evidence, for a person
+
+
+def test_a_restored_payee_takes_nothing_before_it_has_read_what_was_settled() -> None:
+    assert refused(pays_otherwise().effects) == "settlements-unread"
+
+
+def test_a_payer_hides_no_settlement_behind_one_of_its_own() -> None:
+    """An endpoint, or bob's second settlement, leaves out the one that alice has forgotten."""
+    hidden = settlement(4, 3, salt=50, before_ucent=6)
+    assert refused(pays_otherwise(hidden).effects) == "settlements-unread"
+
+
+def test_part_of_what_was_settled_is_told_to_nobody() -> None:
+    """Bob never pays the rest, which would show that it is another history."""
+    result = pays_otherwise(settlement(4, 3, 1))
+    assert told(result) == []
+    assert result.state.told_nonce == 0

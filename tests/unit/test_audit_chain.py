@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from farthing.channels.deployment import Deployment
+from farthing.channels.errors import ChainError
 from farthing.channels.hashing import keccak256
 from farthing.channels.ids import Address, address_to_hex, to_hex
 from farthing.channels.terms import Terms
@@ -22,6 +23,7 @@ from farthing.node.audit.errors import (
     BlockUnavailable,
     ChainReorganised,
     LogsIncomplete,
+    RpcAnswerTooLarge,
     RpcRefused,
     RpcUnreachable,
     WrongChain,
@@ -61,6 +63,7 @@ TERMS = Terms(
 )
 CHANNEL = RECORD.channel_id(TERMS)
 CHANNELS_ABI = load("payment_channels").abi
+TOO_LARGE = RpcRefused("eth_getLogs", "range too large")
 
 
 def _word(value: int | bytes) -> bytes:
@@ -103,6 +106,7 @@ class Node:
         self.chain_id = RECORD.chain_id
         self.logs = [_opened()]
         self.range_max = 100
+        self.refusal: ChainError = TOO_LARGE
         self.asked: list[tuple[int, int]] = []
         self.hashes: dict[int, bytes] = {}
         registry, credit = _word(RECORD.member_registry), _word(RECORD.city_credit)
@@ -151,7 +155,7 @@ class Node:
         if where["address"] != address_to_hex(RECORD.payment_channels):
             return []
         if last - first + 1 > self.range_max:
-            raise RpcRefused("eth_getLogs", "range too large")
+            raise self.refusal
         self.asked.append((first, last))
         return [log for log in self.logs if first <= int(log["blockNumber"], 16) <= last]
 
@@ -235,9 +239,12 @@ def test_a_chain_is_read_as_of_its_newest_block() -> None:
     assert view.timestamps == {4: 1_004, 8: 1_008}
 
 
-def test_logs_are_asked_for_in_halves_where_the_endpoint_refuses_so_many_blocks() -> None:
+@pytest.mark.parametrize("refusal", [TOO_LARGE, RpcAnswerTooLarge(5)])
+def test_logs_are_asked_for_in_halves_where_the_endpoint_refuses_so_many_blocks(
+    refusal: ChainError,
+) -> None:
     node = Node()
-    node.range_max = 2
+    node.range_max, node.refusal = 2, refusal
     assert len(_read(node).events) == 1
     assert node.asked[0][0] == 3
     assert node.asked[-1][1] == 9

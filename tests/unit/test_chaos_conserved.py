@@ -107,6 +107,16 @@ def test_people_are_told_what_is_wrong_first() -> None:
             {"wrong": "lost", "channel": "0x11", "reference": "alice.1.7", "text": "gone"}
         ],
         "died": ["hub ended by itself: -"],
+        "processes": {
+            "hub": {
+                "samples": 9,
+                "resident_kib_max": 2048,
+                "database_kib": 512,
+                "write_ahead_kib_max": 5120,
+            },
+            "alice": {"samples": 0},
+        },
+        "memory_flat": False,
         "seconds": 9.0,
         "seed": 4,
         "kept": "kept",
@@ -119,3 +129,8 @@ def test_people_are_told_what_is_wrong_first() -> None:
     assert any(line.split() == ["disk", "full", "2,", "full-stopped", "1"] for line in lines)
     assert any("disk-fsync: strace is not installed" in line for line in lines)
     assert lines[-1].split() == ["kept", "in", "kept"]
+    memory = [line.split(maxsplit=1)[1] for line in lines if " memory up to " in line]
+    assert memory == ["memory up to 2 MiB, database 0.5 MiB, its log up to 5.0 MiB"]
+    assert any(line.split() == ["memory", "GROWS"] for line in lines)
+    flat = text_of({**summary, "memory_flat": True}).splitlines()
+    assert any(line.split() == ["memory", "flat"] for line in flat)

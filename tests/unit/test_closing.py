@@ -45,6 +45,7 @@ from farthing.channels.state import (
     Link,
     Phase,
     ReceivedLane,
+    Settlement,
     SignedClose,
 )
 from farthing.channels.terms import Side
@@ -463,7 +464,10 @@ def test_after_the_freeze_without_a_connection_nothing_is_said() -> None:
 
 
 def test_a_restored_party_closes_once_it_holds_again_what_the_chain_has_settled() -> None:
-    state = step(channel(chain=view(settled_ucent=(0, 7))), AskedClose(), moment()).state
+    state = step(channel(), AskedClose(), moment()).state
+    row = Settlement(before_ucent=0, transferred_ucent=7, nonce=1, history=lane(7).history)
+    seen = ObservedChannel(view=view(settled_ucent=(0, 7)), settlements=(row,))
+    state = step(state, seen, moment()).state
     update = Update(
         channel=CHANNEL, first_nonce=1, signature=THEIRS, payments=(payment(7, number=1),)
     )

@@ -13,7 +13,8 @@ import trio.lowlevel
 from farthing.channels.client.heads import ChainChanging, ChainFromTheFuture
 from farthing.channels.events import ObservedChannel
 from farthing.channels.ids import Address
-from farthing.channels.state import ChainStatus, Channel
+from farthing.channels.restoring import unread
+from farthing.channels.state import ChainStatus, Channel, Settlement
 from farthing.node import follower as follower_module
 from farthing.node.chain import LOG_BLOCKS_MAX, ChainWentBack, Logs, MemberStatus, OpenedChannel
 from farthing.node.follower import Follower
@@ -153,8 +154,8 @@ async def test_only_what_replaced_blocks_touched_is_read_again(
     hub.chain.members[BOB] = member(BOB, MemberStatus.NONE)
     hub.chain.views[channel.id] = hub.open_view(deposit_ucent=(7, 0))
     hub.chain.asked.clear()
-    replaced: list[bool] = []
-    follower.on_replaced = lambda: replaced.append(True)
+    replaced: list[int] = []
+    follower.on_replaced = replaced.append
     await poll(hub, follower)
     assert hub.chain.asked.count("view") == 1  # the other channel was in none of them
     assert hub.chain.asked.count("logs") == 1
@@ -162,7 +163,7 @@ async def test_only_what_replaced_blocks_touched_is_read_again(
     view = hub.driver.get(channel.id).chain
     assert view is not None
     assert view.deposit_ucent == (7, 0)
-    assert replaced == [True]
+    assert replaced == [100]
     assert "the blocks after 100 were replaced" in caplog.text
     assert "µ¢ of deposits have vanished from the chain" in caplog.text
     assert [block.number for block in hub.store.recent_blocks()] == [100, 103]
@@ -266,3 +267,52 @@ async def test_a_view_older_than_the_one_that_is_held_changes_nothing(hub: Parts
     view = hub.driver.get(channel.id).chain
     assert view is not None
     assert view.status is ChainStatus.OPEN
+
+
+# -- what is settled of which less is held -------------------------------------------------------
+
+ROW = Settlement(before_ucent=0, transferred_ucent=12, nonce=2, history=b"\x21" * 32)
+
+
+async def test_by_which_payments_a_lane_is_settled_of_which_less_is_held_is_read_with_its_view(
+    hub: Parts,
+) -> None:
+    channel = hub.hold(fresh_channel())
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    hub.chain.number += 1
+    hub.chain.news[101] = logs(touched=frozenset({channel.id}))
+    hub.chain.views[channel.id] = hub.open_view(settled_ucent=(0, 12))
+    hub.chain.raised[101] = (channel.id, channel.terms.account_b, ROW)
+    await poll(hub, follower)
+    held = hub.driver.get(channel.id)
+    assert held.settlements == (ROW,)
+    assert unread(held) is None
+
+
+async def test_a_new_hub_database_reads_the_settlements_of_the_channels_that_it_finds(
+    hub: Parts,
+) -> None:
+    channel = fresh_channel()
+    hub.chain.news[50] = logs(opened=(opened(channel),), touched=frozenset({channel.id}))
+    hub.chain.views[channel.id] = hub.open_view(settled_ucent=(0, 12))
+    hub.chain.raised[60] = (channel.id, channel.terms.account_b, ROW)
+    (found,) = await poll(hub, made_follower(hub))
+    assert found.settlements == (ROW,)
+
+
+async def test_settlements_that_could_not_be_read_are_looked_for_at_the_next_head(
+    hub: Parts,
+) -> None:
+    channel = hub.hold(fresh_channel())
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    hub.chain.number += 1
+    hub.chain.news[101] = logs(touched=frozenset({channel.id}))
+    hub.chain.views[channel.id] = hub.open_view(settled_ucent=(0, 12))
+    await poll(hub, follower)  # the endpoint leaves the event out
+    assert unread(hub.driver.get(channel.id)) is not None
+    hub.chain.raised[101] = (channel.id, channel.terms.account_b, ROW)
+    hub.chain.number += 1
+    await poll(hub, follower)
+    assert unread(hub.driver.get(channel.id)) is None

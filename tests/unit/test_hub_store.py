@@ -1,6 +1,8 @@
 """The hub's tables, and who may use them."""
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +23,7 @@ from farthing.node.store import (
 )
 
 from ..hub_parts import committed, reopened
-from ..people import DEPLOYMENT
+from ..people import DEPLOYMENT, NOW
 
 ACCOUNT, SIGNER = Address(b"\xa1" * 20), Address(b"\xa2" * 20)
 PAID = RecordOutcome(amount_ucent=2**96 - 1, nonce=2**64 - 1, code="", text="", what_to_do="")
@@ -43,8 +45,30 @@ def test_rewarded_times_are_exact_and_in_order_of_time(tmp_path: Path) -> None:
     times = [Decimal("1e9"), Decimal("999999999.000000000000000000000000001"), Decimal(1000)]
     for taken in times:
         committed(store.ledger, store.remember_rewarded(ACCOUNT, "p", "q", taken))
-    assert store.rewarded(ACCOUNT, "p", "q") == sorted(times)
-    assert store.rewarded(ACCOUNT, "p", "other") == []
+    near, seconds = Decimal(0), 10**10
+    assert store.rewarded(ACCOUNT, "p", "q", near=near, seconds=seconds) == sorted(times)
+    assert store.rewarded(ACCOUNT, "p", "other", near=near, seconds=seconds) == []
+    store.ledger.close()
+
+
+def test_rewarded_times_near_another_are_found_by_an_index(tmp_path: Path) -> None:
+    store = HubStore(tmp_path / "hub.sqlite")
+    fraction = Decimal("0.000000000000001")
+    times = [Decimal(NOW) + apart for apart in (-60, -fraction, 0, fraction, 59)]
+    for taken in [*times, Decimal(NOW - 61), Decimal(NOW + 61)]:
+        committed(store.ledger, store.remember_rewarded(ACCOUNT, "p", "q", taken))
+    assert store.rewarded(ACCOUNT, "p", "q", near=Decimal(NOW), seconds=60) == times
+    near = store.rewarded(ACCOUNT, "p", "q", near=Decimal(NOW) + fraction, seconds=0)
+    assert near == times[1:4]  # a double cannot tell them apart: the caller does
+    plans: list[str] = []
+    with closing(sqlite3.connect(store.ledger.path)) as db:
+        asked: list[str] = []
+        store.ledger._reader.set_trace_callback(asked.append)
+        store.rewarded(ACCOUNT, "p", "q", near=Decimal(NOW), seconds=60)
+        plans = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    (plan,) = plans
+    assert "USING COVERING INDEX rewarded_time (account=? AND programme=? AND quantity=?" in plan
+    assert "AND <expr>>? AND <expr><?)" in plan
     store.ledger.close()
 
 

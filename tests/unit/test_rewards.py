@@ -12,7 +12,7 @@ from farthing.channels.messages import OUTCOMES_MAX, ReadingOutcome
 from farthing.channels.senml import Record
 from farthing.channels.senml_record import NAME_CHARACTERS_MAX
 from farthing.node.programme import CONTACT_CHARACTERS_MAX
-from farthing.node.rewards import CLOCK_SECONDS, Rewards
+from farthing.node.rewards import Rewards
 from farthing.node.store import HubStore
 
 from ..hub_parts import committed, programme, reopened
@@ -97,17 +97,40 @@ def test_programmes_that_name_a_quantity_alike_do_not_meet(store: HubStore) -> N
     store.ledger.close()
 
 
-def test_memory_holds_only_what_a_reading_can_still_be_too_near_to(store: HubStore) -> None:
+def test_memory_holds_only_what_is_not_committed_yet(store: HubStore) -> None:
+    rewards = Rewards(store, [programme()])
+    first = rewards.price(BOB, PACK, [flow(120), flow(60)], moment())
+    second = rewards.price(BOB, PACK, [flow()], moment())
+    codes = [o.code for o in rewards.price(BOB, PACK, [flow(60), flow(1)], moment()).outcomes]
+    assert codes == ["duplicate", "too-frequent"]
+    committed(store.ledger, *first.statements)
+    rewards.committed(BOB, first)
+    (times,) = rewards._uncommitted.values()
+    assert times == [Decimal(NOW)]
+    committed(store.ledger, *second.statements)
+    rewards.committed(BOB, second)
+    assert rewards._uncommitted == {}
+    codes = [o.code for o in rewards.price(BOB, PACK, [flow(60), flow(1)], moment()).outcomes]
+    assert codes == ["duplicate", "too-frequent"]
+    store.ledger.close()
+
+
+def test_moments_that_a_double_cannot_tell_apart_are_told_apart(store: HubStore) -> None:
     (tariff,) = programme().tariffs
-    short = replace(tariff, age_seconds_max=1000)
-    rewards = Rewards(store, [programme(tariffs=(short,))])
-    for age in (900, 500, 0):
-        rewards.price(BOB, PACK, [flow(age)], moment())
-    (times,) = rewards._taken.values()
-    assert len(times) == 3
-    later = moment(NOW + 1000 - 900 + 10 + CLOCK_SECONDS + 1)
-    rewards.price(BOB, PACK, [flow(-later.now + NOW)], later)
-    assert [NOW - int(time) for time in times] == [500, 0, NOW - later.now]
+    often = programme(tariffs=(replace(tariff, interval_seconds_min=0),))
+    rewards = Rewards(store, [often])
+    times = [Decimal(NOW) - 1 + Decimal(n) / 10**12 for n in range(5)]
+    priced = rewards.price(BOB, PACK, [flow(time=time) for time in times[::2]], moment())
+    assert [o.code for o in priced.outcomes] == ["", "", ""]
+    committed(store.ledger, *priced.statements)
+    rewards.committed(BOB, priced)
+    codes = [
+        outcome.code
+        for outcome in rewards.price(
+            BOB, PACK, [flow(time=time) for time in times], moment()
+        ).outcomes
+    ]
+    assert codes == ["duplicate", "", "duplicate", "", "duplicate"]
     store.ledger.close()
 
 

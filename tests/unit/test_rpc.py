@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
-from farthing.channels.client import logs
+from farthing.channels.client import chain, logs
 from farthing.channels.client import rpc as rpc_module
 from farthing.channels.client.chain import (
     ChainReader,
     Head,
     NoContract,
     OutcomeUnknown,
+    SearchEndless,
     WrongChain,
     WrongContract,
     WrongGenesis,
@@ -591,6 +592,24 @@ async def test_channels_that_nobody_asked_for_are_refused() -> None:
     async with endpoint(results(table | {"eth_getLogs": [other]})) as client:
         with pytest.raises(RpcUnusable, match="another event"):
             await ChainReader(client, DEPLOYMENT).terms_opened(CHANNEL)
+
+
+async def test_an_endpoint_that_makes_up_channels_without_end_fills_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chain, "OPENED_MAX", 3)
+    opened = opened_log(DEPLOYMENT.channel_id(TERMS))
+
+    def one_in_each(question: Json) -> list[Json]:
+        return [opened | {"blockNumber": question["fromBlock"]}]
+
+    table = {
+        "eth_getBlockByNumber": lambda which, full: block(10**9),
+        "eth_getLogs": one_in_each,
+    }
+    async with endpoint(results(table)) as client:
+        with pytest.raises(SearchEndless, match="over 3 channels of one party"):
+            await ChainReader(client, DEPLOYMENT).channels_of(TERMS.account_b)
 
 
 async def test_what_no_caller_may_ask_is_refused() -> None:
