@@ -346,7 +346,7 @@ class _Steps:
         self._rpc = rpc
         self._outbox = outbox
         self._plan = plan
-        self._say_again = say
+        self._tell = say
         self._said: set[str] = set()
         self._deployer = signer.address
         is_legacy = "baseFeePerGas" not in _header(rpc, "latest")
@@ -355,7 +355,7 @@ class _Steps:
     def _say(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            self._say_again(text)
+            self._tell(text)
 
     def confirmed(self, confirmations: int) -> Deployed:
         """Everything, under so many blocks; what a reorganisation moves meanwhile is found again.
