@@ -15,6 +15,7 @@ import httpx
 import trio
 
 from ..channels.errors import ChainError, LocalError
+from .besu import export_besu
 from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, value: str)
 @click.group(epilog="Example: farthing devnet up --port 0 --data ./chain")
 def devnet() -> None:
     """Run a development chain on this machine, and control its blocks and its clock."""
+
+
+devnet.add_command(export_besu)
 
 
 @devnet.command(epilog="Example: farthing devnet up --port 0 --block-time 1 --data ./chain")

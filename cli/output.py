@@ -20,8 +20,8 @@ from ..channels.errors import ChainError, FarthingError, LocalError
 EXIT_REFUSED = 1
 EXIT_UNKNOWN = 2
 
-REFUSED_BY_THE_CHAIN = frozenset({"transaction-failed", "gas-above-limit"})
-"""Codes of chain errors after which it is known what is so: nothing has changed."""
+REFUSED_BY_THE_CHAIN = frozenset({"transaction-failed", "gas-above-limit", "deployed-differs"})
+"""Codes of chain errors after which it is known what is so: nothing has changed, or it differs."""
 
 P = ParamSpec("P")
 

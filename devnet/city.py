@@ -21,7 +21,8 @@ from ..channels.ids import Address, address_to_hex
 from ..channels.signing import Signer
 from ..channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from ..channels.units import UCENT_PER_CENT
-from ..node.administration import Administrator, Registration, Role, deploy
+from ..node.administration import Administrator, Registration, Role
+from ..node.deploying import deploy
 from ..node.sender import connect
 from .accounts import development_signer
 from .processes import FARTHING, Process
@@ -123,7 +124,7 @@ def open_city(folder: Path, plan: Plan, say: Say) -> Iterator[City]:
         say(f"devnet ready at {rpc_url}")
         deployment = deploy(
             connect(rpc_url), development_signer(REGISTRAR), folder / "deployment.json"
-        )
+        ).deployment
         say("contracts deployed; the deployer is the registrar")
         front_url = plan.rpc_front(rpc_url)
         account, signer = _make_hub(folder, front_url, plan)

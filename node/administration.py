@@ -1,19 +1,15 @@
-"""What an agency's administrators do on the chain: deploy, register members, mint credit."""
+"""What an agency's administrators do on the chain: register members, mint credit."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, cast
 
 from web3 import Web3
 
-from ..channels.client.durable_file import sync_folder
 from ..channels.deployment import Deployment
-from ..channels.errors import LocalError
 from ..channels.ids import ZERO_WORD, Address
 from ..channels.signing import Signer
 from ..contracts.artifacts import load
@@ -36,13 +32,6 @@ class Role(IntEnum):
     AUDITOR = 7
 
 
-class AlreadyDeployed(LocalError):
-    """The deployment record exists; a second deployment would be another system."""
-
-    code = "already-deployed"
-    remedy = "use that deployment, or give another file with --out"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """One member's row: who, as what, since when not, and why it changes (32-byte code)."""
@@ -53,75 +42,6 @@ class Registration:
     valid_until: int = 0
     commitment: bytes = ZERO_WORD
     reason: bytes = ZERO_WORD
-
-
-def deploy(web3: Web3, signer: Signer, out: Path) -> Deployment:
-    """Deploy the three contracts, the sender being the first registrar; write the record.
-
-    The record's file is claimed before the first transaction, so that two runs cannot deploy into
-    one; it is removed again if the deployment fails. Raises `AlreadyDeployed`, `ChainError`.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        raise _taken(out) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            deployment = _deploy(web3, signer)
-            file.write(deployment.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(out.parent)
-    except BaseException:
-        out.unlink()
-        raise
-    return deployment
-
-
-def _taken(out: Path) -> AlreadyDeployed:
-    """Tell a record from what a deployment leaves that is under way, or was killed."""
-    if out.is_file() and out.stat().st_size == 0:
-        return AlreadyDeployed(
-            f"{out} is empty: a deployment into it is under way or was interrupted",
-            remedy="wait for it; if none runs, remove the file and deploy again",
-        )
-    return AlreadyDeployed(f"{out} exists: something is deployed there already")
-
-
-def _deploy(web3: Web3, signer: Signer) -> Deployment:
-    with asking("reading the chain"):
-        chain_id = web3.eth.chain_id
-        genesis_hash = bytes(web3.eth.get_block(0)["hash"])
-    sender = Sender(web3, signer, chain_id)
-    registry, block = _create(sender, "member_registry", checksum(signer.address))
-    credit, _ = _create(sender, "city_credit", registry)
-    channels, _ = _create(sender, "payment_channels", credit, registry)
-    with asking("reading the deployment id"):
-        contract = web3.eth.contract(
-            address=checksum(_raw(channels)), abi=cast("Any", load("payment_channels").abi)
-        )
-        deployment_id = bytes(contract.functions.DEPLOYMENT().call())
-    return Deployment(
-        chain_id=chain_id,
-        genesis_hash=genesis_hash,
-        block=block,
-        city_credit=_raw(credit),
-        member_registry=_raw(registry),
-        payment_channels=_raw(channels),
-        deployment=deployment_id,
-    )
-
-
-def _create(sender: Sender, name: str, *arguments: str) -> tuple[str, int]:
-    artifact = load(name)
-    contract = sender.web3.eth.contract(abi=cast("Any", artifact.abi), bytecode=artifact.bytecode)
-    receipt = sender.send(f"deploying {name}", contract.constructor(*arguments))
-    return str(receipt["contractAddress"]), receipt["blockNumber"]
-
-
-def _raw(text: str) -> Address:
-    return Address(bytes.fromhex(text[2:]))
 
 
 class Administrator:

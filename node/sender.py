@@ -25,6 +25,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxReceipt
 
 from ..channels.client.outbox import EMPTY_GAS, GAP_MAX, Judgement, Outbox, Quarrel, Sent
@@ -33,6 +34,7 @@ from ..channels.errors import ChainError
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, address_to_hex, to_hex
 from ..channels.signing import Signer
+from .legacy import sign_legacy
 
 RECEIPT_SECONDS_MAX = 120
 """Long enough for a chain that makes a block every few seconds and was briefly stalled."""
@@ -122,7 +124,10 @@ def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:
         exception_retry_configuration=None,
     )
     weakref.finalize(provider, session.close)  # web3 itself never closes its connections
-    return Web3(provider)
+    web3 = Web3(provider)
+    # Blocks of a proof of authority say in their extra-data who signed them: over 32 bytes.
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
 
 
 class Sender:
@@ -132,9 +137,16 @@ class Sender:
     """
 
     def __init__(
-        self, web3: Web3, signer: Signer, chain_id: int, *, outbox: Outbox | None = None
+        self,
+        web3: Web3,
+        signer: Signer,
+        chain_id: int,
+        *,
+        outbox: Outbox | None = None,
+        is_legacy: bool = False,
     ) -> None:
         self.web3 = web3
+        self._sign = sign_legacy if is_legacy else sign_transaction
         self.address = checksum(signer.address)
         self._signer = signer
         self._chain_id = chain_id
@@ -339,7 +351,7 @@ class Sender:
         )
 
     def _made(self, what: str, transaction: Transaction) -> Sent:
-        raw = sign_transaction(transaction, self._signer)
+        raw = self._sign(transaction, self._signer)
         return Sent(
             what=what,
             nonce=transaction.nonce,

@@ -60,9 +60,10 @@ from farthing.channels.voucher import Payment
 from farthing.cli.main import main
 from farthing.devnet.accounts import development_signer
 from farthing.devnet.up import DevnetConfig, serve
-from farthing.node.administration import Administrator, Registration, Role, deploy
+from farthing.node.administration import Administrator, Registration, Role
 from farthing.node.chain import Head, MemberStatus, Web3Chain
 from farthing.node.config import HubConfig, load
+from farthing.node.deploying import deploy
 from farthing.node.hub import Hub, open_hub
 from farthing.node.sender import connect
 from farthing.node.store import HubStore
@@ -171,7 +172,7 @@ def build_city(rpc_url: str, folder: Path) -> City:
     """Deploy the contracts and make a treasury."""
     web3 = connect(rpc_url)
     record = folder / "deployment.json"
-    deployment = deploy(web3, development_signer(REGISTRAR), record)
+    deployment = deploy(web3, development_signer(REGISTRAR), record).deployment
     treasury = development_signer(TREASURY)
     registrar = Administrator(web3, deployment, development_signer(REGISTRAR))
     registrar.set_members([Registration(account=treasury.address, role=Role.TREASURY)])

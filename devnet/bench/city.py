@@ -24,8 +24,9 @@ from ...channels.terms import Side, Terms
 from ...channels.units import UCENT_PER_CENT
 from ...channels.voucher import LaneTotal
 from ...contracts.artifacts import load
-from ...node.administration import Administrator, deploy
+from ...node.administration import Administrator
 from ...node.chain import OpenedChannel, OpenRow, SettleRow, Web3Chain
+from ...node.deploying import deploy
 from ...node.sender import Sender, asking, checksum
 from ..chain import ChainSettings, DevChain
 from ..provider import ChainProvider
@@ -211,7 +212,7 @@ def open_city() -> Iterator[City]:
         web3 = Web3(ChainProvider(chain))
         with TemporaryDirectory() as folder:
             record = Path(folder) / "deployment.json"
-            deployment = deploy(web3, key_of("registrar"), record)
+            deployment = deploy(web3, key_of("registrar"), record).deployment
         yield City(chain, web3, deployment)
     finally:
         chain.close()

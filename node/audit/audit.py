@@ -20,7 +20,7 @@ def check(
 ) -> Report | Inconclusive:
     """Audit a deployment at a block, the newest by default; what stops it is the outcome too."""
     try:
-        record = _read_deployment(deployment)
+        record = Deployment.from_json(record_text(deployment))
         with HttpRpc(rpc_url) as rpc:
             return audit(rpc, record, receipts, block)
     except FarthingError as error:
@@ -39,9 +39,10 @@ def audit(
     return judge(reader.read(pinned, told.blocks), told)
 
 
-def _read_deployment(path: Path) -> Deployment:
+def record_text(path: Path) -> str:
+    """Read a deployment record's text; raises `UnreadableFile`."""
     try:
-        return Deployment.from_json(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UnreadableFile(f"the deployment record {path} cannot be read ({reason})") from None

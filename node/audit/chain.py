@@ -111,7 +111,7 @@ class ChainReader:
     def read(self, block: BlockRef, receipt_blocks: Iterable[int]) -> ChainView:
         """Read everything as of the block, and that the chain still has it when all is read."""
         channel_events = self._channel_events(block)
-        memberships = self._memberships(block)
+        memberships = self.memberships(block)
         opened = [event for event in channel_events if isinstance(event, Opened)]
         accounts = {a for event in opened for a in (event.account_a, event.account_b)}
         credited = {e.account for e in channel_events if isinstance(e, Credited | Claimed)}
@@ -122,22 +122,25 @@ class ChainReader:
             memberships=memberships,
             channels_opened=self._view(_CHANNELS, "next_sequence", [()], block)[0][0] - 1,
             states=self._states([event.channel for event in opened], block),
-            members=self._members(sorted(accounts), block),
+            members=dict(self.members(sorted(accounts), block)),
             claimable_ucent=self._claimable(sorted(credited), block),
             balance_ucent=self._view(
                 _CREDIT, "balanceOf", [(self._deployment.payment_channels,)], block
             )[0][0],
             timestamps=self._timestamps(wanted),
         )
-        self._confirm(block)
+        self.confirm(block)
         return view
 
-    def _confirm(self, block: BlockRef) -> None:
-        now = data_from_hex(self._header(block.number)["hash"])
+    def confirm(self, block: BlockRef) -> Mapping[str, Any]:
+        """The header of a block, which the chain must still have; raises `ChainReorganised`."""
+        header = self._header(block.number)
+        now = data_from_hex(header["hash"])
         if now != block.hash:
             raise ChainReorganised(
                 f"block {block.number} was {to_hex(block.hash)} and is now {to_hex(now)}"
             )
+        return header
 
     def _ask(self, method: str, *params: object) -> Any:
         return self._rpc.call_many(method, [params])[0]
@@ -151,6 +154,10 @@ class ChainReader:
             if not isinstance(answer, dict) or "hash" not in answer or "timestamp" not in answer:
                 raise BlockUnavailable(f"the endpoint does not serve block {number}")
         return answers
+
+    def timestamp(self, number: int) -> int:
+        """The time of a block, in seconds."""
+        return self._timestamps([number])[number]
 
     def _timestamps(self, numbers: Sequence[int]) -> dict[int, int]:
         headers = self._headers(numbers)
@@ -181,18 +188,24 @@ class ChainReader:
             for channel, row in zip(channels, rows, strict=True)
         }
 
-    def _members(self, accounts: Sequence[Address], block: BlockRef) -> dict[Address, Membership]:
+    def members(
+        self, accounts: Sequence[Address], block: BlockRef
+    ) -> list[tuple[Address, Membership]]:
+        """What the registry's state holds about each of these addresses at a block."""
         rows = self._view(_REGISTRY, "member", [(account,) for account in accounts], block)
-        return {
-            account: Membership(
-                block=block.number,
-                account=account,
-                role=row[0],
-                status=row[1],
-                valid_until=row[2],
+        return [
+            (
+                account,
+                Membership(
+                    block=block.number,
+                    account=account,
+                    role=row[0],
+                    status=row[1],
+                    valid_until=row[2],
+                ),
             )
             for account, row in zip(accounts, rows, strict=True)
-        }
+        ]
 
     def _claimable(self, accounts: Sequence[Address], block: BlockRef) -> dict[Address, int]:
         rows = self._view(_CHANNELS, "claimable", [(account,) for account in accounts], block)
@@ -216,7 +229,8 @@ class ChainReader:
                 "the id stands for"
             )
 
-    def _memberships(self, block: BlockRef) -> tuple[Membership, ...]:
+    def memberships(self, block: BlockRef) -> tuple[Membership, ...]:
+        """Every change of a member up to a block, in the chain's order."""
         return tuple(
             Membership(
                 block=number,

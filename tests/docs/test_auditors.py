@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+from farthing.node.audit.contract import Difference
 from farthing.node.audit.records import Code, Severity
 
 from .pages import page
@@ -16,6 +17,13 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     assert sum(text.startswith("farthing audit check") for text in commands) >= 5
     with Sandbox(tmp_path, path=[Path(sys.executable).parent]) as sandbox:
         sandbox.walk(steps)
+
+
+def test_every_code_of_a_difference_is_explained_once() -> None:
+    table = page("auditors.md").split("<!-- differences -->")[1].split("<!-- /differences -->")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = [code for row in rows for code in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(named) == sorted(code.value for code in Difference)
 
 
 def test_every_code_of_a_finding_is_explained_once_and_information_is_called_so() -> None:
