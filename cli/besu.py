@@ -71,8 +71,7 @@ def export_besu(  # noqa: PLR0913 - one argument for each option of the command
     done with the files, and for what of it was tested.
 
     \b
-    Example:
-      farthing devnet export-besu --chain-id 20271 --out besu --account 0xf39F... \
+    Example: farthing devnet export-besu --chain-id 20271 --out besu --account 0xf39F... \
         --validators enode://4f5a...@10.0.0.1:30303 --validators enode://8a1c...@10.0.1.1:30303
     """
     if (rpc_url is None) != (deployment is None):

@@ -15,7 +15,7 @@ import trio
 
 from ..errors import ChainError, FarthingError, InvariantBroken, LocalError, PeerError
 from ..events import ChannelMessage, Received
-from ..ids import Address, ChannelId
+from ..ids import Address, ChannelId, to_hex
 from ..messages import (
     ChannelProposal,
     ChannelTerms,
@@ -47,8 +47,11 @@ BACKOFF_SECONDS_MAX: Final = 30.0
 CALM_SECONDS: Final = 5.0
 """A connection that lasted this long was a good one: the next try is soon again."""
 
-MUTE_SECONDS: Final = 60
-"""A hub that is connected this long and takes up no channel has let another try fail."""
+GREETING_SECONDS_MAX: Final = 30
+"""How long a hub may take to take up a channel: then a part of the greeting was lost."""
+
+PROPOSED_SECONDS_MAX: Final = 30
+"""How long a proposal may stay unanswered before it is made again."""
 
 CHANNELS_MAX: Final = 16
 """Channels of one wallet with one hub; it needs one, and a few that are closing."""
@@ -123,6 +126,14 @@ class _Announced:
     tried_at: int = -1
 
 
+class NotGreeted(PeerError):
+    """The hub is connected and takes up no channel; what it says is not what it has to say."""
+
+    code = "not-greeted"
+    remedy = "the wallet dials again; if it stays so, tell the agency"
+    retryable = True
+
+
 class Connection:
     """One connection at a time, for as long as the wallet runs; see `session.Handler`."""
 
@@ -157,6 +168,7 @@ class Connection:
         """The hub's newest error about each channel; what it was about ended or goes on."""
         self._speaking: set[ChannelId] = set()
         self._told: set[ChannelId] = set()
+        self._linked_at: dict[ChannelId, float] = {}
         self._proposed = False
         self._was_good = False
         """Whether a channel was usable on the last connection, however short that was."""
@@ -189,13 +201,8 @@ class Connection:
 
     @property
     def fruitless(self) -> int:
-        """How often the hub was asked for a channel in vain: failures, and minutes of waiting."""
-        if self.usable() is not None:
-            return 0
-        if self._wire is None or self._told or not self._is_waiting():
-            return self.failures
-        waited = trio.current_time() - self._connected_at
-        return self.failures + int(waited / MUTE_SECONDS)
+        """How often the hub was asked for a channel in vain, while there is none to use."""
+        return self.failures if self.usable() is None else 0
 
     def _is_waiting(self) -> bool:
         """Whether there is a channel that the hub could make usable, and has to for an answer."""
@@ -277,6 +284,7 @@ class Connection:
         self._early.clear()
         self._speaking.clear()
         self._told.clear()
+        self._linked_at.clear()
         self._proposed = False
         if was_connected:
             self._receiver.on_disconnected()
@@ -356,6 +364,7 @@ class Connection:
                     await self._adopt(channel, announced, wire)
             self._propose()
             self._tell_usable()
+            self._give_up_greeting()
             await self._pulse.wait()
 
     def _tell_usable(self) -> None:
@@ -365,6 +374,24 @@ class Connection:
                 self._told.add(channel_id)
                 self._answered()
                 self._receiver.on_speaking(channel)
+
+    def _give_up_greeting(self) -> None:
+        """Dial again where a channel is not taken up in time: both sides then begin anew."""
+        if self._wire is None:
+            return
+        latest = trio.current_time() - GREETING_SECONDS_MAX
+        for channel in self._driver.channels.values():
+            linked_at = self._linked_at.get(channel.id)
+            is_late = linked_at is not None and linked_at < latest
+            # A hub need not introduce every channel that we hold, if it introduces one.
+            is_missing = not self._linked_at and channel.id not in self.refused
+            is_missing = is_missing and self._connected_at < latest
+            if (channel.phase is Phase.GREETING and is_late) or (
+                channel.phase is Phase.DOWN and is_missing
+            ):
+                self._lost(NotGreeted(f"channel {to_hex(channel.id)} was not taken up"))
+                self._wire.close_soon()
+                return
 
     async def _adopt(self, channel_id: ChannelId, announced: _Announced, wire: Wire) -> None:
         if channel_id not in self._driver.channels:
@@ -403,6 +430,7 @@ class Connection:
 
     def _link(self, channel_id: ChannelId, wire: Wire) -> None:
         self._driver.link(channel_id, wire)
+        self._linked_at[channel_id] = trio.current_time()
         early = self._early.pop(channel_id, None)
         if early is not None:
             try:
@@ -415,20 +443,21 @@ class Connection:
         def speak() -> None:
             if wire is self._wire:
                 self._speaking.add(channel_id)
-                self._proposed = False  # answered: after a close it may be asked for another
+                if self._proposed:  # answered: after a close it may be asked for another
+                    self._proposed, self._propose_at = False, trio.current_time()
                 self._pulse.beat()
 
         self._driver.store((), then=speak)
 
     def _propose(self) -> None:
         """Ask for a channel if somebody waits for one and there is none."""
-        if self._wire is None or not self.joining or self._proposed:
+        if self._wire is None or not self.joining:
             return
         being_checked = self._announced.keys() - self._driver.channels.keys()
         if self.refusal is not None or being_checked or self.held() is not None:
             return
         if trio.current_time() < self._propose_at:
-            return  # the follower's polls wake us again
+            return  # or it is being answered; the follower's polls wake us again
         policy = self._settings.policy
         proposal = ChannelProposal(
             account=self._settings.account,
@@ -440,3 +469,4 @@ class Connection:
         except PeerError:
             return  # the session notices by itself
         self._proposed = True
+        self._propose_at = trio.current_time() + PROPOSED_SECONDS_MAX

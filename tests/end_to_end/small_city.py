@@ -266,6 +266,7 @@ class SmallHub:
         self.ignored: tuple[type[Any], ...] = ()
         self.hangs_up = False
         self.is_mute = False
+        self.loses_greetings = False
         self.withdrawals_ended: list[tuple[WithdrawalTerms, bool]] = []
 
     def moment(self) -> Moment:
@@ -312,7 +313,7 @@ class SmallHub:
             ChannelTerms(**{name: getattr(terms, name) for name in Terms.__dataclass_fields__})
         )
         channel = DEPLOYMENT.channel_id(terms)
-        if channel in self.driver.channels:
+        if channel in self.driver.channels and not self.loses_greetings:
             self.driver.link(channel, wire)
 
     # -- session.Handler

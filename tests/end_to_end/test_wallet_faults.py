@@ -24,6 +24,7 @@ from farthing.channels.client.rpc import RpcUnreachable
 from farthing.channels.client.wallet import open_wallet
 from farthing.channels.ids import ChannelId
 from farthing.channels.messages import (
+    ChannelProposal,
     ReadingOutcome,
     Reestablish,
     SignedTotal,
@@ -32,6 +33,7 @@ from farthing.channels.messages import (
 from farthing.channels.state import ChainView
 from farthing.channels.voucher import LaneTotal
 
+from ..real_wallet import PATIENCE_SECONDS
 from .small_city import (
     MALLORY,
     PASSWORD,
@@ -64,6 +66,41 @@ async def test_after_a_connection_that_was_good_the_next_try_is_soon_however_sho
             await until(wallet, lambda: wallet._connection.usable() is not None)
             await city.hub.cut()
             await until(wallet, lambda: wallet._connection.usable() is None)
+
+
+async def test_a_greeting_that_was_lost_on_the_way_is_made_up_for_by_dialling_again(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "GREETING_SECONDS_MAX", 0.1)
+    async with city.wallet() as wallet:
+        notices = wallet.listen()
+        await earn(wallet)
+        city.hub.loses_greetings = True
+        city.hub.wires[-1].close_soon()
+        while (await notices.receive()).kind != "disconnected":
+            pass
+        while (await notices.receive()).values.get("code") != "not-greeted":
+            pass
+        city.hub.loses_greetings = False
+        await until(wallet, lambda: wallet._connection.usable() is not None)
+        assert (await wallet.pay(10, "parking", timeout_seconds=20)).acknowledged
+        dialled = len(city.hub.wires)
+        await trio.sleep(0.3)  # three times as long: a channel that is taken up is left in peace
+        assert len(city.hub.wires) == dialled
+
+
+async def test_a_proposal_without_an_answer_is_made_again(
+    empty_city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PROPOSED_SECONDS_MAX", 0.1)
+    empty_city.hub.ignored = (ChannelProposal,)
+    async with empty_city.wallet() as wallet, trio.open_nursery() as nursery:
+        nursery.start_soon(wallet.join)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while sum(isinstance(m, ChannelProposal) for m in empty_city.hub.seen) < 3:
+                await empty_city.hub.heard.wait()
+        empty_city.hub.ignored = ()
+    assert len(empty_city.chain.channels) == 1
 
 
 async def test_a_wrong_password_opens_nothing(city: SmallCity) -> None:

@@ -111,7 +111,7 @@ async def test_a_hub_that_comes_back_while_the_wallet_settles_is_not_left(
 async def test_a_hub_that_proves_who_it_is_and_does_no_more_is_silent(
     city: SmallCity, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(connection, "MUTE_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "GREETING_SECONDS_MAX", 0.05)
     told(city, close_seconds=CLOSE)
     async with city.wallet() as wallet:
         await earn(wallet)
