@@ -46,6 +46,15 @@ def unread(state: Channel) -> SettlementsUnread | None:
     return SettlementsUnread(f"{behind.text}, and the chain's events of it are not read yet")
 
 
+def awaits_settlements(state: Channel) -> bool:
+    """Whether the chain's events are to be asked for, of a head that was read before too."""
+    return (
+        state.chain is not None
+        and needs_settlements(state, state.chain)
+        and unread(state) is not None
+    )
+
+
 def contradicted(state: Channel, totals: Sequence[LaneTotal]) -> Settlement | None:
     """The settlement that the next payments pass by; `totals` are the lane's after each of them."""
     newest = totals[-1]

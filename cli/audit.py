@@ -30,6 +30,18 @@ Example:
   farthing audit contract --rpc http://127.0.0.1:8545 --deployment deployment.json
 """
 
+_rpc_option = click.option(
+    "--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint to read."
+)
+# Any path: one that cannot be read is an audit that could not tell.
+_deployment_option = click.option(
+    "--deployment",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The deployment.json that `farthing deploy` wrote.",
+)
+
 
 @click.group(epilog="Example: farthing audit check --help")
 def audit() -> None:
@@ -37,14 +49,8 @@ def audit() -> None:
 
 
 @audit.command(epilog=_CHECK_EPILOG)
-@click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint to read.")
-@click.option(
-    "--deployment",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The deployment.json that `farthing deploy` wrote.",
-)
+@_rpc_option
+@_deployment_option
 @click.option(
     "--receipts",
     metavar="FILE",
@@ -84,14 +90,8 @@ def check(
 
 
 @audit.command(epilog=_CONTRACT_EPILOG)
-@click.option("--rpc", "rpc_url", metavar="URL", required=True, help="JSON-RPC endpoint to read.")
-@click.option(
-    "--deployment",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The deployment.json that `farthing deploy` wrote.",
-)
+@_rpc_option
+@_deployment_option
 @click.option(
     "--governance",
     metavar="ADDRESS",

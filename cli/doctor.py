@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,6 +18,10 @@ from .output import EXIT_REFUSED, Form, emit_rows, reports_errors, rows_options
 if TYPE_CHECKING:
     from ..channels.client.doctor import Check
     from ..channels.client.ports import ChainPort
+    from ..node.config import HubConfig
+    from ..node.watchtower.config import TowerConfig
+
+Server = TypeVar("Server", "HubConfig", "TowerConfig")
 
 COLUMNS = ("verdict", "what", "found", "what_to_do")
 
@@ -68,17 +73,10 @@ def hub_doctor(*, config: Path, form: Form) -> None:
     Example:
       farthing hub doctor --config hub/hub.toml
     """
-    from ..channels.client.deployment_file import read_deployment  # noqa: PLC0415 - not for --help
-    from ..node.config import load  # noqa: PLC0415 - as above
+    from ..node.config import load  # noqa: PLC0415 - not for --help
     from ..node.doctor import examine  # noqa: PLC0415 - as above
 
-    settings = load(config, os.environ)
-    deployment = read_deployment(settings.deployment_file)
-
-    async def look(chain: ChainPort) -> list[Check]:
-        return await examine(settings, chain)
-
-    _tell(_with_chain(settings.rpc_url, deployment, settings.confirmations, look), form)
+    _tell_of_server(load(config, os.environ), examine, form)
 
 
 @click.command("doctor")
@@ -94,16 +92,19 @@ def tower_doctor(*, config: Path, form: Form) -> None:
     Example:
       farthing watchtower doctor --config tower/watchtower.toml
     """
-    from ..channels.client.deployment_file import read_deployment  # noqa: PLC0415 - not for --help
-    from ..node.watchtower.config import load  # noqa: PLC0415 - as above
+    from ..node.watchtower.config import load  # noqa: PLC0415 - not for --help
     from ..node.watchtower.doctor import examine  # noqa: PLC0415 - as above
 
-    settings = load(config, os.environ)
+    _tell_of_server(load(config, os.environ), examine, form)
+
+
+def _tell_of_server(
+    settings: Server, examine: Callable[[Server, ChainPort], Awaitable[list[Check]]], form: Form
+) -> None:
+    from ..channels.client.deployment_file import read_deployment  # noqa: PLC0415 - not for --help
+
     deployment = read_deployment(settings.deployment_file)
-
-    async def look(chain: ChainPort) -> list[Check]:
-        return await examine(settings, chain)
-
+    look = partial(examine, settings)
     _tell(_with_chain(settings.rpc_url, deployment, settings.confirmations, look), form)
 
 

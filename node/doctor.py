@@ -6,7 +6,7 @@ Rule: as the wallet's (channels/client/doctor.py): it changes nothing and works 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from ..channels.errors import FarthingError
 from ..channels.ids import to_hex
 from ..channels.state import ChainStatus, Channel
 from .config import HubConfig
-from .home import CONTROL_NAME, DATABASE_NAME, LOCK_NAME
+from .home import CONTROL_NAME, DATABASE_NAME, LOCK_NAME, OUTBOX_NAME
 
 RENEW_BEFORE = timedelta(days=30)
 """A certificate that ends sooner is told: a CA's are made anew every few weeks, by hand or not."""
@@ -67,25 +67,40 @@ async def examine(config: HubConfig, chain: ChainPort) -> list[Check]:
 
 
 def _files(config: HubConfig) -> Iterator[Check]:
-    folder, database = config.data_dir, config.data_dir / DATABASE_NAME
     yield check_mode("password file", config.password_file)
     yield check_mode("account keystore", config.account_keystore)
     yield check_mode("signer keystore", config.signer_keystore)
-    if config.tls_certificate_file is None or config.tls_key_file is None:
-        yield not_checked("certificate", "none is configured: the hub serves this machine alone")
-    else:
-        yield check_mode("certificate key", config.tls_key_file)
-        yield check_certificate(config.tls_certificate_file, config.tls_key_file)
+    yield from check_certificate_files(config.tls_certificate_file, config.tls_key_file, of="hub")
+    database = config.data_dir / DATABASE_NAME
+    yield from check_data_folder(database, ("-wal", "-shm", ".continuity"), of="hub")
+
+
+def check_certificate_files(
+    certificate: Path | None, key: Path | None, *, of: str
+) -> Iterator[Check]:
+    """The certificate of a hub or a watchtower (`of`), if it has one."""
+    if certificate is None or key is None:
+        yield not_checked("certificate", f"none is configured: the {of} serves this machine alone")
+        return
+    yield check_mode("certificate key", key)
+    yield check_certificate(certificate, key)
+
+
+def check_data_folder(database: Path, ends: Sequence[str], *, of: str) -> Iterator[Check]:
+    """Modes of a server's folder and of what is in it, with the database's files; its disk."""
+    folder = database.parent
     if not folder.exists():
-        yield ok("data folder", "there is none yet: the hub has not run")
+        yield ok("data folder", f"there is none yet: the {of} has not run")
         return
     yield check_mode("data folder", folder)
-    yield check_mode("database file", database, must_exist=False)
-    for end in ("-wal", "-shm", ".continuity"):
-        path = database.with_name(database.name + end)
-        yield check_mode(f"database file {end}", path, must_exist=False)
-    yield check_mode("control socket", folder / CONTROL_NAME, must_exist=False)
-    yield check_mode("lock", folder / LOCK_NAME, must_exist=False)
+    for what, path in (
+        ("database file", database),
+        *((f"database file {end}", database.with_name(database.name + end)) for end in ends),
+        ("transactions", folder / OUTBOX_NAME),
+        ("control socket", folder / CONTROL_NAME),
+        ("lock", folder / LOCK_NAME),
+    ):
+        yield check_mode(what, path, must_exist=False)
     yield check_space("disk space", folder)
     yield check_writes("disk writes", folder)
 

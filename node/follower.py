@@ -22,7 +22,7 @@ from ..channels.client.vanished import what_vanished
 from ..channels.errors import ChainError
 from ..channels.events import Elapsed, ObservedChannel
 from ..channels.ids import Address, ChannelId
-from ..channels.restoring import unread
+from ..channels.restoring import awaits_settlements
 from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
 from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, MemberStatus, OpenedChannel
@@ -336,5 +336,5 @@ def _is_restless(channel: Channel) -> bool:
     if channel.chain is None:
         return True
     if channel.chain.status is ChainStatus.OPEN:
-        return channel.has_offers or unread(channel) is not None
+        return channel.has_offers or awaits_settlements(channel)
     return channel.chain.status is not ChainStatus.CLOSED

@@ -381,14 +381,15 @@ class Connection:
             return
         latest = trio.current_time() - GREETING_SECONDS_MAX
         for channel in self._driver.channels.values():
-            linked_at = self._linked_at.get(channel.id)
-            is_late = linked_at is not None and linked_at < latest
-            # A hub need not introduce every channel that we hold, if it introduces one.
-            is_missing = not self._linked_at and channel.id not in self.refused
-            is_missing = is_missing and self._connected_at < latest
-            if (channel.phase is Phase.GREETING and is_late) or (
-                channel.phase is Phase.DOWN and is_missing
-            ):
+            match channel.phase:
+                case Phase.GREETING:
+                    since = self._linked_at.get(channel.id, self._connected_at)
+                # A hub need not introduce every channel that we hold, if it introduces one.
+                case Phase.DOWN if not self._linked_at and channel.id not in self.refused:
+                    since = self._connected_at
+                case _:
+                    continue
+            if since < latest:
                 self._lost(NotGreeted(f"channel {to_hex(channel.id)} was not taken up"))
                 self._wire.close_soon()
                 return

@@ -17,7 +17,7 @@ import trio
 from ..errors import ChainError
 from ..events import Elapsed, ObservedChannel
 from ..ids import Address, ChannelId
-from ..restoring import unread
+from ..restoring import awaits_settlements
 from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment, Settlement
 from .chain import Head
 from .closings import Closings, Look
@@ -158,7 +158,7 @@ class Follower:
         look: Look | None = None
         settled: SettledLook | None = None
         channels = list(driver.channels.values())
-        if head.block_hash != self._head.block_hash or any(unread(c) for c in channels):
+        if head.block_hash != self._head.block_hash or any(map(awaits_settlements, channels)):
             replaced = await self._was_replaced(head)
             views, look, settled = await self._read(channels, head, replaced=replaced)
         self._head, self._head_seen, self._known = head, asked, head

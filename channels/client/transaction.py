@@ -205,8 +205,10 @@ class TransactionSender:
     ) -> Outcome:
         """Sign, write down, send, and wait until it is confirmed.
 
-        Raises what `prepare` and `submit` raise, `OutboxUnusable`, and `OutcomeUnknown` for what
-        was sent before.
+        Raises `RpcRefused` with the contract's reason if the call would revert now, or if the node
+        does not take it and no block holds it, `GasAboveLimit`, `OutboxUnusable`,
+        `TransactionFailed` if it was mined and reverted, and `OutcomeUnknown` if it, or what was
+        sent before, was not confirmed in time.
         """
         async with self._turn:
             await self._look_back(timeout_seconds)
@@ -301,18 +303,8 @@ class TransactionSender:
             if not await self._reader.knows(sent.transaction_hash):
                 self._outbox.forget(sent)
 
-    async def prepare(self, call: Call) -> SignedTransaction:
-        """Sign the call with the next nonce and enough gas; sends nothing.
-
-        The nonce is the chain's own count and not the pool's: nothing of ours waits there, and
-        an endpoint whose count of the pool is too high would leave a gap that nobody fills.
-        Raises `RpcRefused` with the contract's reason if the call would revert now, and
-        `GasAboveLimit`. Persist the result before `submit` if it must survive a crash.
-        """
-        gas_limit = await self._gas_limit(call)
-        return self._signed(call, await self._reader.next_nonce(self.address), gas_limit)
-
     async def _gas_limit(self, call: Call) -> int:
+        """Enough gas; raises `RpcRefused`, `GasAboveLimit`."""
         gas = await self._reader.estimate_gas(self.address, call.to, call.data)
         if gas > GAS_LIMIT_MAX:
             raise GasAboveLimit(call.what, gas)
@@ -335,17 +327,6 @@ class TransactionSender:
             raw=raw,
             transaction_hash=keccak256(raw),
         )
-
-    async def submit(
-        self, signed: SignedTransaction, *, timeout_seconds: float = OUTCOME_TIMEOUT_SECONDS
-    ) -> Outcome:
-        """Send it, again if need be, and wait for its outcome.
-
-        Raises `TransactionFailed` if it was mined and reverted, `OutcomeUnknown` if it was not
-        confirmed in time, `RpcRefused` if the node does not take it and no block holds it.
-        """
-        async with self._turn:
-            return await self._submit(signed, timeout_seconds)
 
     async def _submit(self, signed: SignedTransaction, timeout_seconds: float) -> Outcome:
         outcome: Outcome | None = None

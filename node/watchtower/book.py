@@ -129,15 +129,12 @@ class Book:
             if ended and timestamp - held.view.timestamp > CLOSED_SECONDS_KEPT:
                 self._forget(held)
 
-    def forget_longest_ended(self) -> bool:
-        """Drop the lane whose channel ended first, to make room; whether there was one.
+    def forget_longest_ended(self) -> None:
+        """Drop the lane whose channel ended first, to make room; there is one (`has_ended`).
 
         So whoever opens and closes channels on purpose fills the book with what is dropped first.
         """
-        if not self._ended:
-            return False
         self._forget(self._held[next(iter(self._ended))])
-        return True
 
     def _forget(self, held: Held) -> None:
         del self._held[held.lane]

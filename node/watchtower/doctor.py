@@ -20,8 +20,6 @@ from ...channels.client.doctor import (
     check_machine,
     check_mode,
     check_port,
-    check_space,
-    check_writes,
     is_signed,
     not_checked,
     ok,
@@ -36,8 +34,7 @@ from ...channels.ids import Address, address_to_hex, to_hex
 from ...channels.state import ChainStatus
 from ..administration import Administrator
 from ..chain import MemberStatus
-from ..doctor import check_certificate
-from ..home import CONTROL_NAME, LOCK_NAME, OUTBOX_NAME
+from ..doctor import check_certificate_files, check_data_folder
 from ..sender import connect
 from .config import TowerConfig
 from .store import DATABASE_NAME, Held, held_from_row
@@ -67,30 +64,13 @@ async def examine(config: TowerConfig, chain: ChainPort) -> list[Check]:
 
 
 def _files(config: TowerConfig) -> Iterator[Check]:
-    folder, database = config.data_dir, config.data_dir / DATABASE_NAME
     yield check_mode("password file", config.password_file)
     yield check_mode("keystore", config.keystore)
-    if config.tls_certificate_file is None or config.tls_key_file is None:
-        yield not_checked("certificate", "none is configured: it serves this machine alone")
-    else:
-        yield check_mode("certificate key", config.tls_key_file)
-        yield check_certificate(config.tls_certificate_file, config.tls_key_file)
-    if not folder.exists():
-        yield ok("data folder", "there is none yet: the watchtower has not run")
-        return
-    yield check_mode("data folder", folder)
-    yield check_mode("database file", database, must_exist=False)
-    for end in ("-wal", "-shm"):
-        path = database.with_name(database.name + end)
-        yield check_mode(f"database file {end}", path, must_exist=False)
-    for what, name in (
-        ("transactions", OUTBOX_NAME),
-        ("control socket", CONTROL_NAME),
-        ("lock", LOCK_NAME),
-    ):
-        yield check_mode(what, folder / name, must_exist=False)
-    yield check_space("disk space", folder)
-    yield check_writes("disk writes", folder)
+    yield from check_certificate_files(
+        config.tls_certificate_file, config.tls_key_file, of="watchtower"
+    )
+    database = config.data_dir / DATABASE_NAME
+    yield from check_data_folder(database, ("-wal", "-shm"), of="watchtower")
 
 
 # -- what it holds ------------------------------------------------------------------------------

@@ -42,7 +42,9 @@ from farthing.channels.client.logs import (
 )
 from farthing.channels.client.rpc import RpcClient, RpcRefused
 from farthing.channels.client.transaction import (
+    Call,
     ContractCalls,
+    SignedTransaction,
     TransactionFailed,
     TransactionSender,
 )
@@ -478,9 +480,8 @@ async def test_a_nonmembers_transaction_is_refused_by_the_chain(
 ) -> None:
     city.ask("perm_removeAccountsFromAllowlist", [city.stranger.checksum_address])
     mallory = TransactionSender(reader, Signer(city.stranger.private_key))
-    signed = await mallory.prepare(calls.approve(1))
     with pytest.raises(RpcRefused, match=r"eth_sendRawTransaction was refused"):
-        await mallory.submit(signed)
+        await mallory.execute(calls.approve(1))
 
 
 async def test_a_call_that_would_revert_is_refused_before_it_is_sent(
@@ -493,14 +494,20 @@ async def test_a_call_that_would_revert_is_refused_before_it_is_sent(
     assert await reader.next_nonce(device.address) == nonce
 
 
+async def signed(sender: TransactionSender, call: Call) -> SignedTransaction:
+    """The call as `execute` signs it, before it is sent."""
+    nonce = await sender._reader.next_nonce(sender.address)
+    return sender._signed(call, nonce, await sender._gas_limit(call))
+
+
 async def test_a_transaction_that_reverts_on_the_chain_tells_why(
     city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
 ) -> None:
     _, terms = city.open()
-    prepared = await device.prepare(calls.start_close(terms))
+    prepared = await signed(device, calls.start_close(terms))
     await TransactionSender(reader, city.hub_signer).execute(calls.start_close(terms))
     with pytest.raises(TransactionFailed, match=r"start_close.*channels: not open") as caught:
-        await device.submit(prepared)
+        await device._submit(prepared, 60)
     assert not caught.value.outcome.succeeded
     assert caught.value.outcome.logs == ()
 
@@ -509,10 +516,11 @@ async def test_a_prepared_transaction_survives_a_crash_and_is_sent_once(
     city: City, reader: ChainReader, device: TransactionSender, calls: ContractCalls
 ) -> None:
     _, terms = city.open()
-    prepared = await device.prepare(calls.start_close(terms))
-    first = await device.submit(prepared)
+    prepared = await signed(device, calls.start_close(terms))
+    first = await device._submit(prepared, 60)
     # After a restart nobody remembers the outcome, only what was prepared.
-    again = await TransactionSender(reader, city.device_signer).submit(prepared)
+    restarted = TransactionSender(reader, city.device_signer)
+    again = await restarted._submit(prepared, 60)
     assert again == first
     assert await reader.next_nonce(device.address) == prepared.nonce + 1
 
@@ -538,11 +546,9 @@ async def test_an_unconfirmed_transaction_has_no_outcome_yet(
     _, terms = city.open()
     patient = ChainReader(rpc, city.deployment, confirmations=2)
     sender = TransactionSender(patient, city.device_signer)
-    prepared = await sender.prepare(calls.start_close(terms))
     with pytest.raises(OutcomeUnknown) as caught:
-        await sender.submit(prepared, timeout_seconds=1)
-    assert caught.value.transaction_hash == prepared.transaction_hash
+        await sender.execute(calls.start_close(terms), timeout_seconds=1)
     city.ask("anvil_mine", 2)
-    outcome = await patient.wait_outcome(prepared.transaction_hash)
+    outcome = await patient.wait_outcome(caught.value.transaction_hash)
     assert outcome.succeeded
     assert outcome.block == (await patient.head()).block

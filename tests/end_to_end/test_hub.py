@@ -533,6 +533,7 @@ async def test_an_operator_pays_a_wallets_request_once(hub_city: City, tmp_path:
             await ask(hub, "answer", id=row["id"], pay=True)
         alice.send(request)  # repeated after a reconnect: nothing more
         assert (await alice.submit("1")).outcomes[0].nonce == 2
+        await alice.driver.wait_durable()
         first = next(alice.ledger.payments(alice.channel.id, RECEIVED))
         assert first.payment.receipt.type is ReceiptType.REQUEST
         assert first.payment.receipt.fields()["request"] == request.id

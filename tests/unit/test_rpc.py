@@ -505,10 +505,11 @@ CALL = Call(to=DEPLOYMENT.payment_channels, data=b"\x01", what="claim")
 
 
 async def test_a_call_that_fits_no_block_is_not_signed() -> None:
-    async with endpoint(results({"eth_estimateGas": hex(30_000_001)})) as client:
+    table = {"eth_estimateGas": hex(30_000_001), "eth_getTransactionCount": "0x0"}
+    async with endpoint(results(table)) as client:
         sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
         with pytest.raises(GasAboveLimit):
-            await sender.prepare(CALL)
+            await sender.execute(CALL)
 
 
 async def test_a_node_that_answers_another_hash_is_not_believed() -> None:
@@ -552,8 +553,7 @@ async def test_a_repeat_that_the_node_already_knows_is_waited_for() -> None:
     }
     async with endpoint(results(table)) as client:
         sender = TransactionSender(ChainReader(client, DEPLOYMENT), ALICE)
-        signed = await sender.prepare(CALL)
-        outcome = await sender.submit(signed)
+        outcome = await sender.execute(CALL)
     assert outcome.succeeded
     assert to_hex(outcome.transaction_hash) == held["hash"]
 
