@@ -50,6 +50,8 @@ from .evm import (
     read_transaction,
     receipt_records,
 )
+from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
+from .journal import Arrived, Journal, Mined, TakenBack
 from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
 from .store import FILE_NAME, ChainStore
@@ -97,6 +99,7 @@ class DevChain:
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
         self._keys = {account.address: account for account in self.accounts}
         self.pool = Pool()
+        self.journal = Journal()
         self._store = ChainStore(settings.folder)
         try:
             fresh = self._store.setting("format") is None
@@ -293,6 +296,7 @@ class DevChain:
         )
         admission.check(record, signed, chain_id=self.chain_id, standing=standing)
         self.pool.add(record, signed, standing.nonce)
+        self.journal.add(Arrived(transaction=record.hash))
         if self.settings.automine:
             self._mine_ready()
         return record.hash
@@ -406,11 +410,14 @@ class DevChain:
         if fork is None:
             raise UnknownBlock(f"block {number}", self._head.block_number)
         with self._store.writing():
+            lost = LogQuery(first_block=number + 1, last_block=self._head.block_number)
+            logs = self._store.logs(lost, JOURNAL_LOGS_MAX)
             undone = take_back(self._chain, fork, self._head.block_number)
             self._store.forget_logs(number)
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
+        self.journal.add(TakenBack(logs=logs))
         return undone
 
     def _mine_one(self, timestamp: int | None = None, *, empty: bool = False) -> None:
@@ -459,6 +466,12 @@ class DevChain:
         if timestamp is None:
             self.clock.block_mined(offset)
         self._blocks.remember(block)
+        self.journal.add(
+            Mined(
+                header=block.header,
+                logs=tuple(log for receipt in block.receipts for log in receipt.logs),
+            )
+        )
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
 

@@ -281,6 +281,20 @@ def log_filter(value: object) -> Filter:
     )
 
 
+def ranged_filter(value: object) -> Filter:
+    """The filter object of eth_newFilter and of a subscription: of a range, not of one block."""
+    read = log_filter(value)
+    if read.block is not None:
+        raise BadParams("a filter listens to new blocks: give no blockHash")
+    return read
+
+
+def hashes_only(value: object) -> None:
+    """The flag that asks for whole transactions where hashes are sent; only false is taken."""
+    if flag(value):
+        raise BadParams("whole transactions are not sent here: ask for each by its hash")
+
+
 def _one_or_many(value: object) -> tuple[Address, ...]:
     return addresses(value) if isinstance(value, list) else (address(value),)
 

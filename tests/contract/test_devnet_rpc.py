@@ -606,7 +606,9 @@ def test_a_method_that_is_not_served_is_refused_with_a_sentence() -> None:
     assert error["code"] == -32601
     assert "does not exist/is not available" in error["message"]
     assert "did you mean eth_getBalance?" in error["message"]
-    assert refusal(chain, "debug_traceTransaction", UNKNOWN)["code"] == -32601
+    error = refusal(chain, "eth_subscribe", "newHeads")
+    assert error["code"] == -32601
+    assert "connect by WebSocket" in error["message"]
 
 
 @pytest.mark.parametrize(
