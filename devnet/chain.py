@@ -233,11 +233,11 @@ class DevChain:
 
     def balance(self, address: Address, at: int | None = None) -> int:
         """An account's balance in wei at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_balance(EvmAddress(address))
+        return self.machine(at).state.get_balance(EvmAddress(address))
 
     def nonce(self, address: Address, at: int | None = None) -> int:
         """An account's next nonce at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_nonce(EvmAddress(address))
+        return self.machine(at).state.get_nonce(EvmAddress(address))
 
     def pending_nonce(self, address: Address) -> int:
         """The nonce for the account's next transaction, those that wait counted."""
@@ -245,33 +245,31 @@ class DevChain:
 
     def code(self, address: Address, at: int | None = None) -> bytes:
         """An account's code at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_code(EvmAddress(address))
+        return self.machine(at).state.get_code(EvmAddress(address))
 
     def storage(self, address: Address, slot: int, at: int | None = None) -> bytes:
         """A storage word at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
+        return self.machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
 
     def call(self, request: CallRequest, at: int | None = None) -> CallResult:
         """Run a message in the block `at` (None: the newest) and on the state it left behind."""
-        return calls.run(self._machine(at), request)
-
-    def call_pending(self, request: CallRequest) -> CallResult:
-        """Run a message in the block that would be mined now, without those that wait."""
-        return calls.run(self._pending_machine(), request)
+        return calls.run(self.machine(at), request)
 
     def estimate_gas(self, request: CallRequest, at: int | None = None) -> int:
         """The least gas with which a message succeeds (None: in the block to be mined now)."""
         if at is None:
-            return calls.estimate(self._pending_machine, request)
-        return calls.estimate(lambda: self._machine(at), request)
+            return calls.estimate(self.next_machine, request)
+        return calls.estimate(lambda: self.machine(at), request)
 
-    def _machine(self, at: int | None) -> FreeGasVM:
+    def machine(self, at: int | None) -> FreeGasVM:
+        """A virtual machine in the block `at` (None: the newest), on the state it left behind."""
         header = self._head if at is None else self._header_by_number(at)
         if header is None:
             raise UnknownBlock(f"block {at}", self._head.block_number)
         return self._vm(header)
 
-    def _pending_machine(self) -> FreeGasVM:
+    def next_machine(self) -> FreeGasVM:
+        """A virtual machine in the block that would be mined now."""
         return self._vm(self._next_header())
 
     def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
@@ -288,7 +286,7 @@ class DevChain:
         signed, record = read_transaction(raw)
         if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
             raise AlreadyKnown(record.hash)
-        state = self._machine(None).state
+        state = self.machine(None).state
         standing = admission.Standing(
             allowed=self._may_send(record.sender),
             nonce=state.get_nonce(EvmAddress(record.sender)),

@@ -9,6 +9,8 @@ from ..channels.ids import to_hex
 from . import params as read
 from .chain import DevChain
 from .errors import UnknownBlock
+from .evm import FreeGasVM
+from .overrides import Overrides
 from .params import LATEST, BlockAt, Params
 from .records import Block
 
@@ -45,3 +47,11 @@ def block_of(chain: DevChain, at: BlockAt) -> Block | None:
     if at.hash is not None:
         return chain.block_by_hash(at.hash)
     return chain.block(chain.head.number if at.number is None else at.number)
+
+
+def machines(chain: DevChain, at: BlockAt, pretended: Overrides) -> Callable[[], FreeGasVM]:
+    """Makes machines in a block, each with the same overrides."""
+    if at.pending:
+        return lambda: pretended.apply(chain.next_machine())
+    number = number_of(chain, at)
+    return lambda: pretended.apply(chain.machine(number))

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from .. import __version__
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, to_hex
-from . import filters
+from . import calls, filters
 from . import params as read
 from .calls import result_or_raise
 from .chain import DevChain
 from .errors import TimeRefused
-from .method import Method, block_of, number_of, state_at
+from .method import Method, block_of, machines, state_at
+from .overrides import overrides
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
 from .records import Block
 from .reorg import Fate, reorganise, snapshots_of
@@ -92,30 +93,19 @@ def _nonce(chain: DevChain, params: Params) -> object:
 # Running messages
 
 
-def _refuse_overrides(params: Params, index: int) -> None:
-    def refuse(_value: object) -> None:
-        raise BadParams("state and block overrides are not served by this devnet")
-
-    params.optional(index, refuse, None)
-
-
 def _call(chain: DevChain, params: Params) -> object:
     request = params.required(0, read.call_request)
     at = params.optional(1, read.block_at, LATEST)
-    _refuse_overrides(params, 2)
-    if at.pending:
-        return to_hex(result_or_raise(chain.call_pending(request)))
-    return to_hex(result_or_raise(chain.call(request, number_of(chain, at))))
+    machine = machines(chain, at, overrides(params, 2))()
+    return to_hex(result_or_raise(calls.run(machine, request)))
 
 
 def _estimate_gas(chain: DevChain, params: Params) -> object:
     request = params.required(0, read.call_request)
     at = params.optional(1, read.block_at, PENDING)
-    _refuse_overrides(params, 2)
     # The newest state means: as if it were mined now.
-    if at in (LATEST, PENDING):
-        return hex(chain.estimate_gas(request))
-    return hex(chain.estimate_gas(request, number_of(chain, at)))
+    at = PENDING if at == LATEST else at
+    return hex(calls.estimate(machines(chain, at, overrides(params, 2)), request))
 
 
 def _fee_history(chain: DevChain, params: Params) -> object:
