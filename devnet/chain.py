@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from eth.abc import BlockHeaderAPI
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.chains.base import Chain
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_typing import Address as EvmAddress
@@ -271,6 +271,20 @@ class DevChain:
     def next_machine(self) -> FreeGasVM:
         """A virtual machine in the block that would be mined now."""
         return self._vm(self._next_header())
+
+    def replayed(
+        self, number: int
+    ) -> tuple[FreeGasVM, BlockHeaderAPI, Sequence[SignedTransactionAPI]]:
+        """A machine before a mined block, the block's header, and its transactions.
+
+        Raises `UnknownBlock`.
+        """
+        header = self._header_by_number(number)
+        parent = self._header_by_number(number - 1)
+        if header is None or parent is None:
+            raise UnknownBlock(f"block {number}", self._head.block_number)
+        before = header.copy(state_root=parent.state_root, gas_used=0)
+        return self._vm(before), before, self._chain.get_block_by_header(header).transactions
 
     def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
         return cast(FreeGasVM, self._chain.get_vm(header))

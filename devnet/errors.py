@@ -185,6 +185,28 @@ class UnknownFilter(CallRefused):
         super().__init__("filter not found")
 
 
+class UnknownTransaction(CallRefused):
+    """A transaction that is in no block of this chain."""
+
+    code = "devnet-unknown-transaction"
+
+    def __init__(self, transaction: bytes) -> None:
+        super().__init__(f"transaction not found: 0x{transaction.hex()} is in no block")
+        self.transaction = transaction
+
+
+class TraceTooLarge(CallRefused):
+    """A trace whose answer would be too large."""
+
+    code = "devnet-trace-too-large"
+    remedy = "ask for less: limit, disableStack, onlyTopCall, or one transaction of a block"
+    rpc_code = -32005
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the trace is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
 class AllowlistRefused(CallRefused):
     """A change of the allowlist that Besu would refuse, in Besu's words."""
 

@@ -17,6 +17,7 @@ from .overrides import overrides
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
 from .records import Block
 from .reorg import Fate, reorganise, snapshots_of
+from .tracing import methods as tracing
 from .views import (
     block_view,
     mined_transaction_view,
@@ -319,6 +320,7 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
 
 METHODS: dict[str, Method] = {
     **filters.METHODS,
+    **tracing.METHODS,
     "anvil_mine": Method(answer=_anvil_mine, most=2),
     "anvil_reorg": Method(answer=_anvil_reorg, most=2),
     "eth_accounts": Method(answer=_accounts, most=0),
