@@ -278,24 +278,11 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Chain]:
-    devnet = subprocess.Popen(
-        [*CLI, "devnet", "up", "--port", "0", "--block-time", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert devnet.stdout is not None
-    with devnet.stdout:
-        url = json.loads(devnet.stdout.readline())["rpc"]
-        provider = HTTPProvider(url)
-        try:
-            yield Chain(url=url, web3=Web3(provider))
-        finally:
-            for session in provider._request_session_manager.session_cache._data.values():
-                session.close()
-            devnet.terminate()
-            devnet.wait(timeout=30)
+def chain(own_chain: str) -> Iterator[Chain]:
+    provider = HTTPProvider(own_chain)
+    yield Chain(url=own_chain, web3=Web3(provider))
+    for session in provider._request_session_manager.session_cache._data.values():
+        session.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,7 @@ The contracts are deployed and the members registered with web3, an implementati
 does not have; whatever the device then reads or sends is its own.
 """
 
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,25 +128,6 @@ class City:
         return sign_voucher(separator, signer, channel=channel, payer=payer, total=total)
 
 
-@contextmanager
-def devnet() -> Iterator[str]:
-    """`farthing devnet up`, with a block for each transaction."""
-    program = "from farthing.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "devnet", "up"]
-    with subprocess.Popen(
-        [*command, "--port", "0", "--block-time", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["rpc"]
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
-
-
 def build_city(url: str) -> City:
     web3 = Web3(HTTPProvider(url))
     registrar, treasury, hub, alice, device, *_, stranger = dev_accounts(10)
@@ -197,9 +173,8 @@ def build_city(url: str) -> City:
 
 
 @pytest.fixture(scope="module")
-def city() -> Iterator[City]:
-    with devnet() as url:
-        yield build_city(url)
+def city(own_chain: str) -> City:
+    return build_city(own_chain)
 
 
 @pytest.fixture
