@@ -19,6 +19,7 @@ import trio
 
 from farthing.devnet.chain import CHAIN_ID_DEFAULT
 from farthing.devnet.evm import GAS_LIMIT
+from farthing.devnet.faults.qbft_proxy import QbftProxy
 from farthing.devnet.up import DevnetConfig, serve
 
 CHAIN: Final = os.environ.get("FARTHING_TEST_CHAIN", "devnet")
@@ -37,6 +38,27 @@ def served_chain() -> Iterator[str]:
             yield url
         return
     with served_anvil() as url:
+        if CHAIN == "anvil":
+            yield url
+            return
+        with served_qbft(url) as proxied:
+            yield proxied
+
+
+@contextmanager
+def served_qbft(upstream: str) -> Iterator[str]:
+    """The proxy that makes a node look like a QBFT chain, in a thread with its own loop."""
+
+    async def start(nursery: trio.Nursery) -> str:
+        async def keep(task_status: trio.TaskStatus[str]) -> None:
+            async with QbftProxy(upstream) as proxy:
+                task_status.started(proxy.url)
+                await trio.sleep_forever()
+
+        url: str = await nursery.start(keep)
+        return url
+
+    with _in_thread(start) as url:
         yield url
 
 

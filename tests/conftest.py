@@ -40,7 +40,7 @@ SLOW_FIRST = ("docs", "durability", "end_to_end", "fault", "byzantine")
 
 
 CLIENTS = Path(__file__).parent / "clients"
-OTHER_CHAIN = os.environ.get("FARTHING_TEST_CHAIN", "devnet") != "devnet"
+CHAIN = os.environ.get("FARTHING_TEST_CHAIN", "devnet")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -52,12 +52,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Sort by folder; within one the order stays as collected.
 
-    On another chain than the devnet, keep the tests that use the chain, and skip those of them that
-    are marked `devnet_only`, for the reason that stands there.
+    On another chain than the devnet, keep the tests that use the chain. Anvil takes transactions
+    from anybody: tests marked `allowlist` are skipped there, for the reason that stands with them.
     """
     ranks = {folder: rank for rank, folder in enumerate(SLOW_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
-    if not OTHER_CHAIN:
+    if CHAIN == "devnet":
         return
     of_the_chain = {
         item: not {"hub_city", "own_chain"}.isdisjoint(getattr(item, "fixturenames", ()))
@@ -66,8 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if not of_the_chain[item]])
     items[:] = [item for item in items if of_the_chain[item]]
     for item in items:
-        mark = item.get_closest_marker("devnet_only")
-        if mark is not None:
+        mark = item.get_closest_marker("allowlist")
+        if mark is not None and CHAIN == "anvil":
             item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 

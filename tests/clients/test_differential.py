@@ -177,9 +177,7 @@ def nonce_of(pair: Pair, sender: DevAccount) -> int:
 
 def deployed_probe(pair: Pair, sender: DevAccount) -> Address:
     fields = {"data": to_hex(compiled()[0]), "value": 0, "gas": 3_000_000, "gasPrice": 0}
-    nonce = int(
-        pair.both("probe", "eth_getTransactionCount", sender.checksum_address, "latest"), 16
-    )
+    nonce = nonce_of(pair, sender)
     order = Order(kind="probe", fields=fields)
     sent = send(pair, "probe", order, sender, nonce)
     assert sent is not None
@@ -200,9 +198,7 @@ def test_the_devnet_does_with_generated_transactions_what_anvil_does(pair: Pair,
         what = f"seed {seed}, transaction {number}, {order.kind}"
         if not order.refused:
             compare_call(pair, what, order, sender)
-        nonce = int(
-            pair.devnet.get("eth_getTransactionCount", sender.checksum_address, "latest"), 16
-        )
+        nonce = nonce_of(pair, sender)
         sent = send(pair, what, order, sender, nonce)
         if sent is None:
             statuses["refused"] += 1

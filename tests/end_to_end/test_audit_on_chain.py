@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from web3 import HTTPProvider, Web3
+from web3.middleware import ExtraDataToPOAMiddleware
 
 from farthing.channels.deployment import Deployment
 from farthing.channels.eip712 import close_digest, withdrawal_digest
@@ -280,7 +281,9 @@ class Books:
 @pytest.fixture(scope="module")
 def chain(own_chain: str) -> Iterator[Chain]:
     provider = HTTPProvider(own_chain)
-    yield Chain(url=own_chain, web3=Web3(provider))
+    web3 = Web3(provider)
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)  # as QBFT's blocks need
+    yield Chain(url=own_chain, web3=web3)
     for session in provider._request_session_manager.session_cache._data.values():
         session.close()
 
