@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from .output import emit, json_option, reports_errors
+from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
 
 # py-evm, web3 and the hub take seconds to import, so each command imports its benchmark itself.
 
@@ -173,4 +173,59 @@ def peers(*, within: Path | None, environment: Path | None) -> Mapping[str, Any]
     return bench_peers(environment=environment, within=within)
 
 
-COMMANDS: Final = (updates, coalesced, fan_in, latency, memory, settle, peers)
+@click.command("all")
+@click.option(
+    "--save",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Write NAME.json and NAME.svg of each benchmark into this folder.",
+)
+@json_option
+@reports_errors
+def everything(*, save: Path, as_json: bool) -> None:
+    r"""Run all of these one after the other and write results and pictures; about ten minutes.
+
+    This is how docs/benchmarks is made. One that fails ends it, with what was written before.
+
+    \b
+    Example:
+      farthing bench all --save docs/benchmarks
+    """
+    from ..devnet.bench.everything import run_all  # noqa: PLC0415
+
+    emit(run_all(save), as_json=as_json)
+
+
+@click.command()
+@click.option("--devices", default=1_000_000, show_default=True, help="Wallets of the city.")
+@click.option("--payments-a-day", default=96.0, show_default=True, help="Of each device.")
+@click.option("--peak", default=3.0, show_default=True, help="The busiest hour over the mean.")
+@click.option("--settle-days", default=1.0, show_default=True, help="Between two settlements.")
+@click.option("--block-seconds", default=5.0, show_default=True, help="Between two blocks.")
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Figures of this folder (`farthing bench all`) in place of those of the documentation.",
+)
+@rows_options
+@reports_errors
+def city(*, results: Path | None, payments_a_day: float, form: Form, **asked: Any) -> None:
+    r"""Compute hubs, disk, blocks and time that a city needs, from measured figures.
+
+    Nothing is run. Each row says whether it is measured, assumed or extrapolated.
+
+    \b
+    Example:
+      farthing bench city --devices 1000000
+    """
+    from ..devnet.bench.capacity import City, bench_city  # noqa: PLC0415
+
+    answer = bench_city(City(payments_per_device_day=payments_a_day, **asked), results)
+    if form is Form.JSON:
+        emit(answer, as_json=True)
+    else:
+        emit_rows(answer["rows"], ("name", "value", "unit", "basis", "how"), form)
+
+
+COMMANDS: Final = (updates, coalesced, fan_in, latency, memory, settle, peers, everything, city)

@@ -31,19 +31,21 @@ def bench_memory(
     Raises `FigureVoid`.
     """
     with open_stand(within, quick=connections < CONNECTIONS) as stand:
-        empty_kib = _empty(stand, tls=False)
-        plain = _crowded(stand, "plain", connections, stay_seconds, empty_kib)
-        tls = _crowded(
-            stand, "tls", tls_connections, stay_seconds, _empty(stand, tls=True), tls=True
-        )
+        empty = {tls: _empty(stand, tls=tls) for tls in (False, True)}
+        plain = _crowded(stand, "plain", connections, stay_seconds, empty_kib=empty[False])
+        tls = _crowded(stand, "tls", tls_connections, stay_seconds, empty_kib=empty[True], tls=True)
         stand.measure()
-        return {
-            "benchmark": "memory",
-            **plain,
-            "tls": tls,
-            "handshakes_per_second_max": HANDSHAKES_PER_SECOND,
-            **stand.record(),
-        }
+        return _result(stand, plain, tls)
+
+
+def _result(stand: Stand, plain: dict[str, Any], tls: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "benchmark": "memory",
+        **plain,
+        "tls": tls,
+        "handshakes_per_second_max": HANDSHAKES_PER_SECOND,
+        **stand.record(),
+    }
 
 
 def _arguments(channels: int) -> list[str]:
@@ -65,8 +67,8 @@ def _crowded(
     name: str,
     connections: int,
     stay_seconds: float,
-    empty_kib: int,
     *,
+    empty_kib: int,
     tls: bool = False,
 ) -> dict[str, Any]:
     """Connect all, let each pay once and stay; restart the hub, and let all come back at once."""

@@ -8,14 +8,12 @@ Its first line says on which port it listens; after SIGTERM its last one says wh
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import thread_time
 from typing import Any
 
 import trio
@@ -33,7 +31,15 @@ from ...node.server import Entrance, Server, open_listener
 from ...node.store import HubStore
 from ...node.tls import ServerTls, load_tls
 from .stage import DEPLOYMENT, HOST, HUB, HUB_DATABASE, member, moment
-from .watched import WatchedChannels, WatchedCommits, profile_rows, say, used
+from .watched import (
+    WatchedChannels,
+    WatchedCommits,
+    new_profile,
+    profile_rows,
+    profiled,
+    say,
+    used,
+)
 
 WORKERS = 1
 """A hub is one process; nothing else of this machine serves its channels."""
@@ -75,6 +81,7 @@ async def _serve(options: argparse.Namespace) -> dict[str, Any]:
     store = HubStore(options.folder / HUB_DATABASE)
     _open_channels(store, options.channels)
     commits = WatchedCommits(store.ledger, profile=options.profile)
+    profile = new_profile(wanted=options.profile)
     offer = Offer(challenge_seconds=3_600, challenge_blocks=20, channels_max=options.channels)
     engine = Engine(store, Rewards(store, ()), Members(()), moment, offer)
     driver = Driver(store.ledger, HUB, DEPLOYMENT.domain(), moment, engine)
@@ -89,8 +96,9 @@ async def _serve(options: argparse.Namespace) -> dict[str, Any]:
             nursery.start_soon(driver.run)
             await nursery.start(lambda task_status: server.serve(listener, task_status=task_status))
             say(json.dumps({"port": listener.socket.getsockname()[1]}))
-            async for _ in signals:
-                break
+            with profiled(profile):
+                async for _ in signals:
+                    break
             connected = server.connections
             nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -103,6 +111,7 @@ async def _serve(options: argparse.Namespace) -> dict[str, Any]:
         "updates_received": channels.updates,
         "verifications": channels.verifications,
         "limits_hit": dict(server.door.hits + engine.hits),
+        "profile": profile_rows(profile),
         "commit_profile": profile_rows(commits.profile),
     }
 
@@ -111,12 +120,7 @@ def main(arguments: Sequence[str]) -> None:
     """Serve until SIGTERM, then say what was done."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     options = _options(arguments)
-    if not options.profile:
-        say(json.dumps(trio.run(_serve, options)))
-        return
-    profile = cProfile.Profile(thread_time)
-    record = profile.runcall(trio.run, _serve, options)
-    say(json.dumps({**record, "profile": profile_rows(profile)}))
+    say(json.dumps(trio.run(_serve, options)))
 
 
 if __name__ == "__main__":

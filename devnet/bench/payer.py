@@ -9,7 +9,6 @@ a receipt that is made, salted and hashed in the measured time.
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import sys
 import time
@@ -35,7 +34,7 @@ from ...channels.terms import Side
 from ...channels.voucher import Payment
 from .stage import AMOUNT_UCENT, DEPLOYMENT, HOST, HUB, PURPOSE, WALLET_DATABASE, member, moment
 from .summary import histogram, percentile
-from .watched import WatchedCommits, profile_rows, say, used
+from .watched import WatchedCommits, new_profile, profile_rows, profiled, say, used
 
 BURST = 64
 """Payments that are signed before what has arrived is read."""
@@ -248,6 +247,7 @@ async def _tell(payer: Payer) -> None:
 async def _run(options: argparse.Namespace) -> dict[str, Any]:
     ledger = Ledger(options.folder / WALLET_DATABASE, schema=SCHEMA)
     commits = WatchedCommits(ledger, profile=options.profile)
+    profile = new_profile(wanted=options.profile)
     payer = Payer(ledger)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(payer.driver.run)
@@ -255,7 +255,8 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         say(json.dumps({"ready": True}))
         if options.tell:
             nursery.start_soon(_tell, payer)
-        await _rounds(payer, options)
+        with profiled(profile):
+            await _rounds(payer, options)
         await payer.driver.flush()
         nursery.cancel_scope.cancel()
     ledger.close()
@@ -263,6 +264,7 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         **commits.record(),
         **used(),
         "acknowledged": payer.acknowledged,
+        "profile": profile_rows(profile),
         "commit_profile": profile_rows(commits.profile),
     }
 
@@ -270,12 +272,7 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> None:
     """Pay, then say what was done."""
     options = _options(arguments)
-    if not options.profile:
-        say(json.dumps(trio.run(_run, options)))
-        return
-    profile = cProfile.Profile(time.thread_time)
-    record = profile.runcall(trio.run, _run, options)
-    say(json.dumps({**record, "profile": profile_rows(profile)}))
+    say(json.dumps(trio.run(_run, options)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ...channels.errors import LocalError
 from ...channels.signing import sign_voucher, verify_voucher
 from ...channels.terms import Side
 from ...channels.voucher import LaneTotal, UnverifiedVoucher
-from .pair import open_stand
+from .pair import Stand, open_stand
 from .stage import AMOUNT_UCENT, DEPLOYMENT, member
 from .summary import median_and_spread
 
@@ -143,21 +143,26 @@ def bench_peers(
             ):
                 taken.setdefault(name, []).append(us)
         stand.measure()
-        rows = {f"{name}_us": median_and_spread(all_us) for name, all_us in taken.items()}
-        limits = stand.record()["limits"]
-        ours = rows["ours_us"]["median"]
-        return {
-            "benchmark": "peers",
-            **{
-                f"ours_vs_{name}": round(rows[f"{name}_us"]["median"] / ours, 2)
-                for name in taken
-                if name != "ours"
-            },
-            "ours_vs_limit": round((limits["sign_us"] + limits["verify_us"]) / ours, 3),
-            "work": "sign and verify one cumulative voucher, µs of CPU on one core",
-            **rows,
-            "count": count,
-            "with_coincurve": fast.about,
-            "without_coincurve": slow.about,
-            **stand.record(),
-        }
+        return _record(stand, taken, (fast.about, slow.about))
+
+
+def _record(
+    stand: Stand, taken: dict[str, list[float]], abouts: tuple[dict[str, Any], dict[str, Any]]
+) -> dict[str, Any]:
+    rows = {f"{name}_us": median_and_spread(all_us) for name, all_us in taken.items()}
+    limits = stand.record()["limits"]
+    ours = rows["ours_us"]["median"]
+    return {
+        "benchmark": "peers",
+        **{
+            f"ours_vs_{name}": round(rows[f"{name}_us"]["median"] / ours, 2)
+            for name in taken
+            if name != "ours"
+        },
+        "ours_vs_limit": round((limits["sign_us"] + limits["verify_us"]) / ours, 3),
+        "work": "sign and verify one cumulative voucher, µs of CPU on one core",
+        **rows,
+        "with_coincurve": abouts[0],
+        "without_coincurve": abouts[1],
+        **stand.record(),
+    }

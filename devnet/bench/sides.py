@@ -6,6 +6,7 @@ from typing import Any
 
 from .checked import check_pair, expect
 from .pair import Orders, Paid, Stand, run_pair
+from .stage import HUB_DATABASE, WALLET_DATABASE
 from .summary import median_and_spread
 
 
@@ -14,6 +15,10 @@ def measured(stand: Stand, name: str, orders: Orders) -> tuple[Paid, dict[str, A
     folder = stand.sub(name)
     paid = run_pair(folder, orders)
     checked = check_pair(folder, paid.payments)
+    for side, database in (("payee", HUB_DATABASE), ("payer", WALLET_DATABASE)):
+        checked[f"{side}_database_bytes_per_payment"] = round(
+            (folder / database).stat().st_size / paid.payments, 1
+        )
     if orders.each:
         expect("verified signatures", paid.payee["verifications"], paid.payments)
     stand.measure()

@@ -21,7 +21,7 @@ HEAD_BLOCK: Final = 1_000
 DEPOSIT_UCENT: Final = 2**70
 """More than any benchmark spends."""
 AMOUNT_UCENT: Final = 125
-PURPOSE: Final = "parking, a minute"
+PURPOSE: Final = "parking in the old town, a minute"
 HUB_DATABASE: Final = "hub.sqlite"
 WALLET_DATABASE: Final = "wallet.sqlite"
 HOST: Final = "127.0.0.1"

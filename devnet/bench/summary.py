@@ -33,13 +33,20 @@ BOUNDS_MS = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 50, 100, 250, 100
 """Upper ends of the histogram's bars; the last bar is open."""
 
 
+_NAMES = (*(f"<= {bound:g}" for bound in BOUNDS_MS), f"> {BOUNDS_MS[-1]:g}")
+
+
 def histogram(weighted: Iterable[tuple[float, int]]) -> list[dict[str, Any]]:
     """How many of the values, in ms, are up to each bound and above the one before."""
-    counts = [0] * (len(BOUNDS_MS) + 1)
+    counts = [0] * len(_NAMES)
     for value, count in weighted:
         at = next((i for i, bound in enumerate(BOUNDS_MS) if value <= bound), len(BOUNDS_MS))
         counts[at] += count
-    names = [*(f"<= {bound:g}" for bound in BOUNDS_MS), f"> {BOUNDS_MS[-1]:g}"]
     return [
-        {"ms": name, "count": count} for name, count in zip(names, counts, strict=True) if count
+        {"ms": name, "count": count} for name, count in zip(_NAMES, counts, strict=True) if count
     ]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The bars' names from the shortest time to the longest."""
+    return sorted(names, key=_NAMES.index)

@@ -10,7 +10,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final
@@ -42,7 +43,7 @@ class WatchedCommits:
         self.cpu_seconds = 0.0
         self._commit = ledger.commit
         is_possible = profile and PROFILE_A_THREAD
-        self.profile = cProfile.Profile(time.thread_time) if is_possible else None
+        self.profile = new_profile(wanted=is_possible)
         ledger.commit = self._watched  # type: ignore[method-assign]
 
     def _watched(
@@ -66,6 +67,7 @@ class WatchedCommits:
         """Commits, each of which is one sync or more, what they held and what they cost."""
         return {
             "commits": self.count,
+            "syncs_at_least": self.count,
             "payments_stored": self.payments,
             "commit_seconds": round(self.seconds, 3),
             "commit_cpu_seconds": round(self.cpu_seconds, 3),
@@ -116,6 +118,24 @@ def used() -> dict[str, Any]:
         "resident_kib_max": usage.ru_maxrss,
         "context_switches": usage.ru_nvcsw,
     }
+
+
+def new_profile(*, wanted: bool) -> cProfile.Profile | None:
+    """A profile of CPU time, if it is wanted."""
+    return cProfile.Profile(time.thread_time) if wanted else None
+
+
+@contextmanager
+def profiled(profile: cProfile.Profile | None) -> Iterator[None]:
+    """Profile what this thread runs while the block lasts, other tasks too."""
+    if profile is None:
+        yield
+        return
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
 
 
 def profile_rows(profile: cProfile.Profile | None) -> list[dict[str, Any]]:
