@@ -26,10 +26,10 @@ import trio
 from ...channels.client.connection import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN
 from ...channels.client.payments import usage_payment
 from ...channels.client.tls import Trust, certificate_hash
-from ...channels.client.wire import Wire
+from ...channels.client.wire import ConnectionLost, Wire
 from ...channels.errors import PeerError
 from ...channels.ids import ZERO_WORD
-from ...channels.messages import Ack, Ping, Pong, Reestablish, SignedTotal, Update
+from ...channels.messages import Ack, Message, Ping, Pong, Reestablish, SignedTotal, Update
 from ...channels.signing import sign_voucher
 from ...channels.terms import Side
 from ...channels.voucher import LaneTotal, Voucher
@@ -46,14 +46,19 @@ ORDERS: Final = "orders"
 
 
 class Crowd:
-    """All wallets of the process."""
+    """All wallets of the process; each that is connected is read from in `nursery`."""
 
-    def __init__(self, count: int, pin: str) -> None:
+    def __init__(self, count: int, pin: str, nursery: trio.Nursery) -> None:
         self.wallets = [LightWallet(number, pin) for number in range(count)]
+        self.nursery = nursery
         self.port = 0
         self.tries = 0
-        self.lost = 0
         self.times: list[tuple[float, int]] = []
+
+    @property
+    def connected(self) -> int:
+        """Wallets that have a connection now."""
+        return sum(1 for wallet in self.wallets if wallet.wire is not None)
 
 
 class LightWallet:
@@ -69,6 +74,8 @@ class LightWallet:
         self._payment = usage_payment(AMOUNT_UCENT, PURPOSE, moment(), one.channel(Side.B).chain)
         self.voucher: Voucher | None = None
         self.wire: Wire | None = None
+        self._acknowledged: LaneTotal | None = None
+        self._news = trio.Event()
 
     @property
     def total(self) -> LaneTotal:
@@ -150,27 +157,36 @@ class LightWallet:
             payments=(self._payment,),
         )
         await wire.say_now(update)
-        while not await self._acknowledged(wire, total):
-            pass
+        while self._acknowledged != total:
+            if self.wire is not wire:
+                raise ConnectionLost("the hub ended the connection while a payment was under way")
+            await self._news.wait()
+            self._news = trio.Event()
 
-    async def _acknowledged(self, wire: Wire, total: LaneTotal) -> bool:
-        """Read once; whether the acknowledgement of this total was in it."""
-        seen = False
-        for message in await wire.receive():
-            if isinstance(message, Ping):
-                await wire.say_now(Pong(token=message.token))
-            elif isinstance(message, Ack):
-                if (message.nonce, message.history) != (total.nonce, total.history):
-                    raise RuntimeError(f"{message} acknowledges something else than {total}")
-                seen = True
-        return seen
+    async def read_forever(self) -> None:
+        """Answer heartbeats and take acknowledgements until the connection ends."""
+        wire = self.wire
+        if wire is None:
+            return
+        try:
+            while True:
+                for message in await wire.receive():
+                    await self._take(wire, message)
+        except PeerError:  # its end is seen by whoever counts the connections, or waits
+            if self.wire is wire:
+                self.wire = None
+            self._news.set()
+            await wire.finish()
 
-    async def idle(self) -> None:
-        """Answer heartbeats until the connection ends; raises `PeerError`."""
-        while self.wire is not None:
-            for message in await self.wire.receive():
-                if isinstance(message, Ping):
-                    await self.wire.say_now(Pong(token=message.token))
+    async def _take(self, wire: Wire, message: Message) -> None:
+        if isinstance(message, Ping):
+            await wire.say_now(Pong(token=message.token))
+        elif isinstance(message, Ack):
+            total = self.total
+            if (message.nonce, message.history) != (total.nonce, total.history):
+                raise RuntimeError(f"{message} acknowledges something else than {total}")
+            self._acknowledged = total
+            self._news.set()
 
     async def hang_up(self) -> None:
         """Give the connection back."""
@@ -205,8 +221,7 @@ async def _all(crowd: Crowd, one: Any) -> dict[str, Any]:
         for wallet in crowd.wallets:
             nursery.start_soon(one, wallet)
     seconds = time.perf_counter() - began
-    connected = sum(1 for wallet in crowd.wallets if wallet.wire is not None)
-    return {"seconds": round(seconds, 2), "connected": connected, "tries": crowd.tries}
+    return {"seconds": round(seconds, 2), "connected": crowd.connected, "tries": crowd.tries}
 
 
 async def _dial_until_connected(crowd: Crowd, wallet: LightWallet) -> None:
@@ -218,6 +233,7 @@ async def _dial_until_connected(crowd: Crowd, wallet: LightWallet) -> None:
         except (OSError, PeerError, trio.TooSlowError, trio.BrokenResourceError):
             await trio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - no secret
             delay = min(2 * delay, BACKOFF_SECONDS_MAX)
+    crowd.nursery.start_soon(wallet.read_forever)
 
 
 async def pay_all(crowd: Crowd, payments: int) -> dict[str, Any]:
@@ -245,20 +261,9 @@ async def pay_all(crowd: Crowd, payments: int) -> dict[str, Any]:
 
 
 async def stay(crowd: Crowd, seconds: float) -> dict[str, Any]:
-    """Stay connected, answering heartbeats; how many were disconnected."""
-    crowd.lost = 0
-
-    async def one(wallet: LightWallet) -> None:
-        try:
-            await wallet.idle()
-        except PeerError:
-            crowd.lost += 1
-
-    with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            for wallet in crowd.wallets:
-                nursery.start_soon(one, wallet)
-    return {"lost": crowd.lost}
+    """Stay connected, answering heartbeats; how many still are."""
+    await trio.sleep(seconds)
+    return {"connected": crowd.connected}
 
 
 async def hang_up_all(crowd: Crowd) -> dict[str, Any]:
@@ -296,12 +301,16 @@ async def obey(crowd: Crowd, order: Order) -> dict[str, Any]:
             raise ValueError(f"there is no order {order.name!r}")
 
 
-async def _run(crowd: Crowd, orders: Path) -> None:
-    async with await trio.open_file(orders) as lines:
-        async for line in lines:
-            name, _, value = line.strip().partition(" ")
-            done = await obey(crowd, Order(name=name, value=float(value or 0)))
-            say(json.dumps({"order": name, **done}))
+async def _run(options: argparse.Namespace, orders: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        crowd = Crowd(options.wallets, options.pin, nursery)
+        say(json.dumps({"ready": True}))
+        async with await trio.open_file(orders) as lines:
+            async for line in lines:
+                name, _, value = line.strip().partition(" ")
+                done = await obey(crowd, Order(name=name, value=float(value or 0)))
+                say(json.dumps({"order": name, **done}))
+        nursery.cancel_scope.cancel()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -315,9 +324,7 @@ def main(arguments: Sequence[str]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     orders = options.folder / ORDERS
     os.mkfifo(orders, 0o600)
-    crowd = Crowd(options.wallets, options.pin)
-    say(json.dumps({"ready": True}))
-    trio.run(_run, crowd, orders)
+    trio.run(_run, options, orders)
     say(json.dumps({"order": "end", **used()}))
 
 
