@@ -76,6 +76,7 @@ class LightWallet:
         self.wire: Wire | None = None
         self._acknowledged: LaneTotal | None = None
         self._news = trio.Event()
+        self._speaking = trio.Lock()
 
     @property
     def total(self) -> LaneTotal:
@@ -156,7 +157,7 @@ class LightWallet:
             signature=voucher.signature,
             payments=(self._payment,),
         )
-        await wire.say_now(update)
+        await self._say(wire, update)
         while self._acknowledged != total:
             if self.wire is not wire:
                 raise ConnectionLost("the hub ended the connection while a payment was under way")
@@ -178,9 +179,14 @@ class LightWallet:
             self._news.set()
             await wire.finish()
 
+    async def _say(self, wire: Wire, message: Message) -> None:
+        """Send, one message at a time: a heartbeat's answer may come between a payment's bytes."""
+        async with self._speaking:
+            await wire.say_now(message)
+
     async def _take(self, wire: Wire, message: Message) -> None:
         if isinstance(message, Ping):
-            await wire.say_now(Pong(token=message.token))
+            await self._say(wire, Pong(token=message.token))
         elif isinstance(message, Ack):
             total = self.total
             if (message.nonce, message.history) != (total.nonce, total.history):
