@@ -13,6 +13,7 @@ from .latency import bench_latency
 from .memory import bench_memory
 from .peers import bench_peers
 from .pictures import save
+from .report import PAGE_NAME, results_page
 from .settle import bench_settle
 from .updates import bench_updates
 
@@ -44,4 +45,5 @@ def run_all(folder: Path) -> dict[str, Any]:
         figures |= {f"{name}.{key}": result[key] for key in HEADLINES if key in result}
     measured = measured_toml(read_measured(folder))
     (folder / MEASURED_NAME).write_text(measured, encoding="utf-8")
+    (folder / PAGE_NAME).write_text(results_page(folder), encoding="utf-8")
     return figures

@@ -20,7 +20,7 @@ from .machine import cpu_seconds, machine
 from .stage import HOST
 
 LINE_SECONDS_MAX = 240
-"""A round takes seconds, connecting 10,000 wallets a minute; what says nothing for so long hangs."""
+"""A round takes seconds, connecting 10,000 wallets a minute; silence for so long is a hang."""
 
 PAYEE = "farthing.devnet.bench.payee"
 PAYER = "farthing.devnet.bench.payer"

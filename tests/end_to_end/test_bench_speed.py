@@ -36,6 +36,7 @@ from farthing.devnet.bench.limits import middle
 from farthing.devnet.bench.pair import Orders, Paid, Stand, open_stand, run_pair
 from farthing.devnet.bench.peers import PeersMissing, bench_peers, ours_us
 from farthing.devnet.bench.pictures import PICTURES, draw, save
+from farthing.devnet.bench.report import GOALS, PAGE_NAME, Goal, results_page
 from farthing.devnet.bench.settle import bench_settle
 from farthing.devnet.bench.sides import profiles
 from farthing.devnet.bench.stage import HUB_DATABASE, WALLET_DATABASE, member
@@ -310,6 +311,27 @@ def test_a_city_is_computed_from_a_folder_of_results(
     read = read_measured(tmp_path)
     assert read.hub_cpu_us_per_update == results["fan-in"]["hub_cpu_us"]["median"]
     assert bench_city(City(devices=1), tmp_path)["hubs"] == 1
+
+
+def test_the_page_of_results_is_written_from_the_results() -> None:
+    folder = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+    page = (folder / PAGE_NAME).read_text()
+    assert page == results_page(folder)
+    for goal in GOALS:
+        assert f"| {goal.benchmark} | `{goal.field}` |" in page
+
+
+def test_a_goal_says_whether_it_is_reached(
+    results: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    memory = Goal(benchmark="memory", field="kib_per_connection", wanted=24, at_least=False)
+    assert (memory.is_reached(24), memory.is_reached(24.1)) == (True, False)
+    ratio = Goal(benchmark="updates", field="ratio", wanted=0.7, at_least=True)
+    assert (ratio.is_reached(0.7), ratio.is_reached(0.69)) == (True, False)
+    save({**results["updates"], "ratio": 0.69}, tmp_path)
+    page = results_page(tmp_path)
+    assert "| updates | `ratio` | ≥ 0.7 | 0.69 | **no** |" in page
+    assert "coalesced" not in page
 
 
 def test_the_models_figures_are_those_of_the_documentation() -> None:
