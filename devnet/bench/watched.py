@@ -27,7 +27,6 @@ from ...channels.state import Channel
 PROFILE_ROWS: Final = 20
 PROFILE_A_THREAD: Final = sys.version_info < (3, 12)
 """Later Pythons have one profile for all threads, which is then the main one's."""
-KIB: Final = 1024
 
 
 class WatchedCommits:
