@@ -21,6 +21,8 @@ class Goal:
     field: str
     wanted: float
     at_least: bool
+    wallets: int = 0
+    """With how many connected wallets it is to be reached, where that matters."""
 
     def is_reached(self, found: float) -> bool:
         """Whether a figure is good enough."""
@@ -34,8 +36,8 @@ GOALS: Final = (
     Goal(benchmark="fan-in", field="ratio", wanted=0.45, at_least=True),
     Goal(benchmark="latency", field="p50_ms", wanted=3, at_least=False),
     Goal(benchmark="latency", field="p99_ms", wanted=15, at_least=False),
-    Goal(benchmark="memory", field="kib_per_connection", wanted=24, at_least=False),
-    Goal(benchmark="memory", field="storm_seconds", wanted=120, at_least=False),
+    Goal(benchmark="memory", field="kib_per_connection", wanted=24, at_least=False, wallets=10_000),
+    Goal(benchmark="memory", field="storm_seconds", wanted=120, at_least=False, wallets=10_000),
     Goal(benchmark="peers", field="ours_vs_eth_account", wanted=8, at_least=True),
     Goal(benchmark="peers", field="ours_vs_x402", wanted=9, at_least=True),
 )
@@ -66,6 +68,9 @@ def _goals(results: Mapping[str, Result]) -> Iterator[Sequence[str]]:
             found = results[goal.benchmark][goal.field]
             sign = "≥" if goal.at_least else "≤"
             reached = "yes" if goal.is_reached(found) else "**no**"
+            wallets = results[goal.benchmark].get("connections", 0)
+            if wallets < goal.wallets:
+                reached = f"**open**: run with {wallets:,} wallets, not {goal.wallets:,}"
             wanted = f"{sign} {goal.wanted:,g}"
             yield goal.benchmark, f"`{goal.field}`", wanted, _number(found), reached
 
