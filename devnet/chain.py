@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from eth.abc import BlockHeaderAPI
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI, StateAPI
 from eth.chains.base import Chain
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_typing import Address as EvmAddress
@@ -22,10 +22,11 @@ from eth_typing import BlockNumber, Hash32
 
 from ..channels.deployment import DEVELOPMENT_CHAIN_ID
 from ..channels.hashing import keccak256
-from ..channels.ids import Address
-from . import admission, calls
+from ..channels.ids import ZERO_ADDRESS, Address
+from . import admission, calls, signing
 from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
 from .allowlist import Allowlist
+from .alterations import Alterations
 from .block_records import BlockRecords, take_back
 from .builder import MachineFailed, fill
 from .clock import ChainClock
@@ -33,11 +34,11 @@ from .errors import (
     AllowlistRefused,
     AlreadyKnown,
     BadSetting,
+    BadSignature,
     FolderUnusable,
     OtherChain,
     TooManyBlocks,
     TooManyLogs,
-    UnknownAccount,
     UnknownBlock,
 )
 from .evm import (
@@ -50,6 +51,9 @@ from .evm import (
     read_transaction,
     receipt_records,
 )
+from .impersonation import impersonated
+from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
+from .journal import Arrived, Journal, Mined, TakenBack
 from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
 from .store import FILE_NAME, ChainStore
@@ -95,8 +99,15 @@ class DevChain:
             raise BadSetting("chain id", settings.chain_id, f"1 to {CHAIN_ID_MAX}")
         self.settings = settings
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
-        self._keys = {account.address: account for account in self.accounts}
+        self.keys = {account.address: account for account in self.accounts}
         self.pool = Pool()
+        self.journal = Journal()
+        self.automine = settings.automine
+        self.interval_ms = 0
+        """How often whoever serves the chain lets it mine; 0 for never."""
+        self.coinbase = ZERO_ADDRESS
+        self.impersonated: set[Address] = set()
+        self.everybody_impersonated = False
         self._store = ChainStore(settings.folder)
         try:
             fresh = self._store.setting("format") is None
@@ -106,6 +117,7 @@ class DevChain:
             offset = int(self._store.setting("offset_seconds") or 0)
             self.clock = ChainClock(settings.wall_seconds, offset)
             self._allowlist = Allowlist(self._store)
+            self.altered = Alterations(self._store)
             self._forks = int(self._store.setting("forks") or 0)
             if fresh:
                 self._mine_one()
@@ -230,11 +242,11 @@ class DevChain:
 
     def balance(self, address: Address, at: int | None = None) -> int:
         """An account's balance in wei at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_balance(EvmAddress(address))
+        return self.machine(at).state.get_balance(EvmAddress(address))
 
     def nonce(self, address: Address, at: int | None = None) -> int:
         """An account's next nonce at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_nonce(EvmAddress(address))
+        return self.machine(at).state.get_nonce(EvmAddress(address))
 
     def pending_nonce(self, address: Address) -> int:
         """The nonce for the account's next transaction, those that wait counted."""
@@ -242,34 +254,46 @@ class DevChain:
 
     def code(self, address: Address, at: int | None = None) -> bytes:
         """An account's code at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_code(EvmAddress(address))
+        return self.machine(at).state.get_code(EvmAddress(address))
 
     def storage(self, address: Address, slot: int, at: int | None = None) -> bytes:
         """A storage word at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
+        return self.machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
 
     def call(self, request: CallRequest, at: int | None = None) -> CallResult:
         """Run a message in the block `at` (None: the newest) and on the state it left behind."""
-        return calls.run(self._machine(at), request)
-
-    def call_pending(self, request: CallRequest) -> CallResult:
-        """Run a message in the block that would be mined now, without those that wait."""
-        return calls.run(self._pending_machine(), request)
+        return calls.run(self.machine(at), request)
 
     def estimate_gas(self, request: CallRequest, at: int | None = None) -> int:
         """The least gas with which a message succeeds (None: in the block to be mined now)."""
         if at is None:
-            return calls.estimate(self._pending_machine, request)
-        return calls.estimate(lambda: self._machine(at), request)
+            return calls.estimate(self.next_machine, request)
+        return calls.estimate(lambda: self.machine(at), request)
 
-    def _machine(self, at: int | None) -> FreeGasVM:
+    def machine(self, at: int | None) -> FreeGasVM:
+        """A virtual machine in the block `at` (None: the newest), on the state it left behind."""
         header = self._head if at is None else self._header_by_number(at)
         if header is None:
             raise UnknownBlock(f"block {at}", self._head.block_number)
-        return self._vm(header)
+        return self._vm(self.altered.over(header) if header is self._head else header)
 
-    def _pending_machine(self) -> FreeGasVM:
+    def next_machine(self) -> FreeGasVM:
+        """A virtual machine in the block that would be mined now."""
         return self._vm(self._next_header())
+
+    def replayed(
+        self, number: int
+    ) -> tuple[FreeGasVM, BlockHeaderAPI, Sequence[SignedTransactionAPI]]:
+        """A machine before a mined block, the block's header, and its transactions.
+
+        Raises `UnknownBlock`.
+        """
+        header = self._header_by_number(number)
+        parent = self._header_by_number(number - 1)
+        if header is None or parent is None:
+            raise UnknownBlock(f"block {number}", self._head.block_number)
+        before = header.copy(state_root=self.altered.before(header.hash, parent), gas_used=0)
+        return self._vm(before), before, self._chain.get_block_by_header(header).transactions
 
     def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
         return cast(FreeGasVM, self._chain.get_vm(header))
@@ -283,9 +307,18 @@ class DevChain:
         """
         admission.check_size(len(raw))
         signed, record = read_transaction(raw)
+        if impersonated(record.r, record.s) is not None:
+            raise BadSignature("invalid sender: the signature is one that only the devnet makes")
+        return self.take(signed, record)
+
+    def take(self, signed: SignedTransactionAPI, record: Transaction) -> bytes:
+        """Let a transaction whose sender is known wait (or mine it at once); returns its hash.
+
+        Raises a `TransactionRefused`.
+        """
         if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
             raise AlreadyKnown(record.hash)
-        state = self._machine(None).state
+        state = self.machine(None).state
         standing = admission.Standing(
             allowed=self._may_send(record.sender),
             nonce=state.get_nonce(EvmAddress(record.sender)),
@@ -293,8 +326,9 @@ class DevChain:
         )
         admission.check(record, signed, chain_id=self.chain_id, standing=standing)
         self.pool.add(record, signed, standing.nonce)
-        if self.settings.automine:
-            self._mine_ready()
+        self.journal.add(Arrived(transaction=record.hash))
+        if self.automine:
+            self.mine_ready()
         return record.hash
 
     def send(self, request: CallRequest, nonce: int | None = None) -> bytes:
@@ -302,26 +336,7 @@ class DevChain:
 
         Raises `UnknownAccount`, what `estimate_gas` raises, or a `TransactionRefused`.
         """
-        account = self._keys.get(request.sender)
-        if account is None:
-            raise UnknownAccount(request.sender)
-        gas = self.estimate_gas(request) if request.gas is None else request.gas
-        fields: dict[str, Any] = {
-            "type": 2,
-            "chainId": self.chain_id,
-            "nonce": self.pending_nonce(request.sender) if nonce is None else nonce,
-            "gas": gas,
-            "maxFeePerGas": request.gas_price_wei,
-            "maxPriorityFeePerGas": request.gas_price_wei,
-            "value": request.value_wei,
-            "data": request.data,
-            "to": b"" if request.to is None else request.to,
-            "accessList": [
-                {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
-                for address, keys in request.access_list
-            ],
-        }
-        return self.submit(bytes(account.signer().sign_transaction(fields).raw_transaction))
+        return self.take(*signing.transaction_of(self, request, nonce))
 
     # Mining
 
@@ -363,7 +378,11 @@ class DevChain:
         """Give the next block exactly this time and go on from there; raises `TimeRefused`."""
         self.clock.set_next(timestamp, self._head.timestamp)
 
-    def _mine_ready(self) -> None:
+    def alter(self, change: Callable[[StateAPI], None]) -> None:
+        """Change the newest state from outside; the next block starts from what it leaves."""
+        self.altered.alter(self.machine(None), change)
+
+    def mine_ready(self) -> None:
         """Mine until nothing can be: each block takes or drops at least one transaction."""
         while self._anything_ready():
             self._mine_one()
@@ -386,11 +405,13 @@ class DevChain:
         seed = (self.settings.entropy or os.urandom(32)) if first else parent.mix_hash
         if self._forks:  # so that a block never has the hash of the one that it replaces
             seed += self._forks.to_bytes(8, "big")
-        return self._chain.create_header_from_parent(
+        header = self._chain.create_header_from_parent(
             parent,
+            coinbase=EvmAddress(self.coinbase),
             timestamp=timestamp or self.clock.next_timestamp(parent.timestamp),
             mix_hash=Hash32(keccak256(seed)),
         )
+        return self.altered.over(header)
 
     def mine_at(self, timestamp: int, *, empty: bool) -> None:
         """Mine a block of exactly this time, later than its parent's, and leave the clock alone."""
@@ -406,11 +427,15 @@ class DevChain:
         if fork is None:
             raise UnknownBlock(f"block {number}", self._head.block_number)
         with self._store.writing():
+            lost = LogQuery(first_block=number + 1, last_block=self._head.block_number)
+            logs = self._store.logs(lost, JOURNAL_LOGS_MAX)
             undone = take_back(self._chain, fork, self._head.block_number)
             self._store.forget_logs(number)
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
+        self.altered.put(None)
+        self.journal.add(TakenBack(logs=logs))
         return undone
 
     def _mine_one(self, timestamp: int | None = None, *, empty: bool = False) -> None:
@@ -442,6 +467,7 @@ class DevChain:
             # requests, and the hash of none stands in the header.
             mined = vm.mine_block(unpacked).block
             self._chain.chaindb.persist_block(mined)
+            self.altered.taken_up(mined.hash)
             transactions = tuple(each.record for each in filling.taken)
             block = Block(
                 header=header_record(mined.header),
@@ -456,9 +482,16 @@ class DevChain:
             if offset != self.clock.offset_seconds:
                 self._store.put_setting("offset_seconds", str(offset))
         self._head = mined.header
+        self.altered.root = None
         if timestamp is None:
             self.clock.block_mined(offset)
         self._blocks.remember(block)
+        self.journal.add(
+            Mined(
+                header=block.header,
+                logs=tuple(log for receipt in block.receipts for log in receipt.logs),
+            )
+        )
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
 

@@ -14,6 +14,7 @@ from enum import Enum
 
 from .chain import BLOCKS_AT_ONCE_MAX, DevChain
 from .errors import TooManyBlocks, TransactionRefused, UnknownBlock
+from .journal import Arrived
 from .pool import Undone
 from .records import Header
 
@@ -63,6 +64,8 @@ def _wait_again(chain: DevChain, undone: Iterable[Undone]) -> None:
             chain.pool.add(each.record, each.signed, chain.nonce(each.record.sender))
         except TransactionRefused as refusal:
             _log.warning("transaction 0x%s is forgotten: %s", each.record.hash.hex(), refusal)
+        else:
+            chain.journal.add(Arrived(transaction=each.record.hash))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class _Snapshot:
     block_hash: bytes
     offset_seconds: int
     next_exact: int | None
+    altered: bytes | None
     waiting: tuple[Undone, ...]
 
 
@@ -89,6 +93,7 @@ class Snapshots:
             block_hash=chain.head.hash,
             offset_seconds=chain.clock.offset_seconds,
             next_exact=chain.clock.next_exact,
+            altered=chain.altered.root,
             waiting=tuple(
                 Undone(record=each.record, signed=each.signed) for each in chain.pool.all()
             ),
@@ -110,6 +115,7 @@ class Snapshots:
         if header is None or header.hash != snapshot.block_hash:
             return False
         chain.undo(snapshot.number)
+        chain.altered.put(snapshot.altered)
         chain.pool.clear()
         _wait_again(chain, snapshot.waiting)
         chain.set_clock(snapshot.offset_seconds)
