@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import click
 
+from .bench_speed import COMMANDS
 from .output import Form, emit, emit_rows, reports_errors, rows_options
 
 # Importing py-evm takes a second, so the command imports it itself; that it is there at all is
@@ -18,6 +19,10 @@ for _module in ("eth", "web3"):
 @click.group(epilog="Example: farthing bench gas")
 def bench() -> None:
     """Measure what things cost; each figure comes with its conditions."""
+
+
+for _command in COMMANDS:
+    bench.add_command(_command)
 
 
 @bench.command()

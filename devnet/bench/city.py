@@ -143,6 +143,11 @@ class City:
         with asking("reading a block"):
             return int(self._web3.eth.get_block(block)["gasUsed"])
 
+    def calldata_bytes(self, transaction: bytes) -> int:
+        """How long the calldata of a mined transaction is."""
+        with asking("reading a transaction"):
+            return len(self._web3.eth.get_transaction(cast("Any", transaction))["input"])
+
     def creations(self) -> Mapping[Address, int]:
         """What deploying the city's contracts used, by address."""
         found: dict[Address, int] = {}
