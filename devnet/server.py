@@ -11,7 +11,7 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
@@ -202,8 +202,13 @@ def _refusal(status: int, text: str) -> Response:
     return _json(_dumps(error_response(None, INVALID_REQUEST, text)), status)
 
 
-async def serve_rpc(owner: Owner, listener: socket.socket) -> None:
-    """Serve until cancelled; takes over the listening socket and closes it."""
+async def serve_rpc(
+    owner: Owner, listener: socket.socket, until: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Serve until cancelled, or until told: then what is under way is answered first.
+
+    Takes over the listening socket and closes it.
+    """
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
@@ -211,4 +216,8 @@ async def serve_rpc(owner: Owner, listener: socket.socket) -> None:
     config.include_server_header = False
     config.keep_alive_timeout = IDLE_SECONDS
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION_MAX
-    await serve_http(application(owner), config)  # type: ignore[arg-type]  # Starlette is an ASGI app
+    await serve_http(
+        application(owner),  # type: ignore[arg-type]  # Starlette is an ASGI app
+        config,
+        shutdown_trigger=until,
+    )
