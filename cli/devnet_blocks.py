@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -42,10 +43,13 @@ def mine(*, count: int, rpc_url: str, as_json: bool) -> None:
 def warp(*, duration: int, rpc_url: str, as_json: bool) -> None:
     """Move the chain's clock DURATION forward and mine a block at the new time.
 
-    DURATION is in seconds, or with units: 90, 15m, 1h30m, 2d, 1w.
+    DURATION is in seconds, or with units: 90, 15m, 1h30m, 2d, 1w. The new block is at least that
+    much later than the newest, which a burst of blocks may have taken ahead of the clock.
     """
     with HttpAsk(rpc_url) as ask:
-        ask("evm_increaseTime", hex(duration))
+        clock = int(time.time()) + int(ask("evm_increaseTime", "0x0"), 16)
+        ahead = max(0, head_of(ask)["timestamp"] - clock)
+        ask("evm_increaseTime", hex(duration + ahead))
         ask("evm_mine")
         emit(head_of(ask), as_json=as_json)
 

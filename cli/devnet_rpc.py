@@ -78,7 +78,7 @@ HASH = HashType()
 BLOCK = BlockType()
 
 
-def head_of(ask: HttpAsk) -> dict[str, object]:
+def head_of(ask: HttpAsk) -> dict[str, Any]:
     """The newest block in short; raises `NoDevnet`."""
     head = ask("eth_getBlockByNumber", "latest", HASHES)
     try:

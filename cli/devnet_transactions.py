@@ -35,8 +35,8 @@ NO_TRACE = "not served by this devnet"
 def tx(*, transaction: str, no_trace: bool, rpc_url: str, as_json: bool) -> None:
     """Show a transaction: its call, its events and its tree of calls with gas, all decoded.
 
-    What is not of our contracts is shown raw. The table shortens hex in events and calls; --json
-    has everything whole.
+    What is not of our contracts is shown raw. Without --json, hex in lists, events and calls is
+    shortened.
     """
     from ..devnet.looking import Viewer  # noqa: PLC0415 - what decodes takes half a second
 
@@ -49,6 +49,8 @@ def tx(*, transaction: str, no_trace: bool, rpc_url: str, as_json: bool) -> None
         calls = None
         if receipt is not None and not no_trace:
             calls = _calls(viewer, transaction)
+        if calls and calls[0].error is not None:
+            record["reason"] = calls[0].error
         if as_json:
             record["call"] = None if decoded is None else decoded.record()
             record["input"] = found["input"]
@@ -77,6 +79,7 @@ def _summary(viewer: Viewer, found: Any, receipt: Any) -> dict[str, Any]:
     return {
         "transaction": found["hash"],
         "status": status,
+        "reason": None,
         "block": None if receipt is None else int(receipt["blockNumber"], 16),
         "timestamp": None if block is None else int(block["timestamp"], 16),
         "from": viewer.checksum(found["from"]),
@@ -118,7 +121,7 @@ def _argument(name: str, value: Any, indent: str) -> Iterator[str]:
     if isinstance(value, list) and value:
         yield f"{indent}{name}: {len(value)}"
         for index, each in enumerate(value):
-            yield f"{indent}  [{index}] {text_of(each)}"
+            yield f"{indent}  [{index}] {text_of(each, shortened=True)}"
     else:
         yield f"{indent}{name}: {text_of(value)}"
 
