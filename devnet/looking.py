@@ -26,6 +26,7 @@ LOG_BLOCKS_FIRST = 256
 """Blocks that are searched for logs at first; doubled as long as too few are found."""
 
 Json = dict[str, Any]
+Topics = Sequence[str | list[str] | None]
 
 
 class NotThere(LocalError):
@@ -162,7 +163,7 @@ class Viewer:
         last: int,
         *,
         address: str | None = None,
-        topics: Sequence[str | None] = (),
+        topics: Topics = (),
     ) -> Iterator[Event]:
         """Events of these blocks, oldest first, in as many questions as the devnet wants."""
         wanted: Json = {"fromBlock": hex(first), "toBlock": hex(last), "topics": list(topics)}
@@ -180,7 +181,7 @@ class Viewer:
         yield from map(self.event, logs)
 
     def newest_events(
-        self, count: int, *, before: int | None = None, topics: Sequence[str | None] = ()
+        self, count: int, *, before: int | None = None, topics: Topics = ()
     ) -> tuple[list[Event], int | None]:
         """At least `count` events before a block, newest first, and the block to go on before.
 

@@ -23,10 +23,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from .errors import CannotListen, NotLoopback, PortInUse
+from .explorer.pages import explorer_routes
 from .rpc import INVALID_REQUEST, PARSE_ERROR, Rpc, error_response
 
 BODY_BYTES_MAX = 5 * 1024 * 1024
@@ -143,11 +144,8 @@ def application(owner: Owner) -> Starlette:
         answer = await owner.answer(payload)
         return Response(status_code=204) if answer is None else _json(answer)
 
-    async def get(_request: Request) -> Response:
-        return PlainTextResponse("This is a Farthing devnet. JSON-RPC answers on POST /.\n")
-
     return Starlette(
-        routes=[Route("/", post, methods=["POST"]), Route("/", get, methods=["GET"])],
+        routes=[Route("/", post, methods=["POST"]), *explorer_routes(owner)],
         middleware=[
             # A page that rebinds its own name to 127.0.0.1 still sends that name.
             Middleware(
