@@ -24,6 +24,8 @@ from ..contracts.artifacts import NAMES, load
 
 SELECTOR_BYTES = 4
 CONSTRUCTOR = "constructor"
+PACKED = "settle_many"
+"""The call whose rows are packed into words."""
 UNDECODABLE = (DecodingError, OverflowError, UnicodeDecodeError)
 """What eth_abi raises at bytes that are not of the type."""
 
@@ -170,7 +172,37 @@ def _events() -> Mapping[bytes, list[_Known]]:
 
 
 def _decoded(known: _Known, arguments: Mapping[str, Value]) -> Decoded:
+    if known.entry["name"] == PACKED:
+        arguments = {"rows": [_unpacked(row) for row in _rows(arguments)]}
     return Decoded(contract=known.contract, name=known.entry["name"], arguments=arguments)
+
+
+def _rows(arguments: Mapping[str, Value]) -> list[dict[str, Any]]:
+    rows = arguments["rows"]
+    return rows if isinstance(rows, list) else []
+
+
+def _unpacked(row: Mapping[str, Any]) -> dict[str, Value]:
+    """A packed voucher as `settle` has it: see contracts/requests.vy for the places of its bits."""
+    [rows] = function_entry("payment_channels", "settle")["inputs"]
+    [terms] = [each for each in rows["components"] if each["name"] == "terms"]
+    statement: int = row["statement"]
+    return {
+        "terms": {
+            each["name"]: to_checksum_address(word.to_bytes(20, "big"))
+            if each["type"] == "address" and word < 1 << 160
+            else word
+            for each, word in zip(terms["components"], row["terms"], strict=True)
+        },
+        "lane": statement >> 160 & 0xFF,
+        "nonce": statement >> 96 & (1 << 64) - 1,
+        "transferred": statement & (1 << 96) - 1,
+        "history": row["history"],
+        "conditions": row["conditions"],
+        "v": statement >> 168,
+        "r": to_hex(row["r"].to_bytes(32, "big")),
+        "s": to_hex(row["s"].to_bytes(32, "big")),
+    }
 
 
 def _values(inputs: Sequence[Entry], data: bytes) -> dict[str, Value] | None:

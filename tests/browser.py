@@ -1,6 +1,5 @@
 """A headless Chromium, spoken to over two pipes (the DevTools protocol): no driver, no port."""
 
-import base64
 import contextlib
 import itertools
 import json
@@ -117,11 +116,6 @@ class Browser:
         media = [{"name": "prefers-color-scheme", "value": name}]
         self.ask("Emulation.setEmulatedMedia", features=media)
 
-    def screenshot(self, path: Path) -> None:
-        """What the window shows, as a PNG."""
-        found = self.ask("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(found["data"]))
-
 
 @contextlib.contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
@@ -141,7 +135,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=wire,
+        preexec_fn=wire,  # noqa: PLW1509 - it copies descriptors and does nothing else
         close_fds=False,
     )
     os.close(commands_read)
