@@ -8,16 +8,13 @@ Source: Web3 Secret Storage, version 3
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import secrets
 import stat
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from .. import bounded_json
@@ -26,6 +23,7 @@ from ..errors import LocalError
 from ..ids import ADDRESS_BYTES, Address, address_to_hex
 from ..signing import SECRET_BYTES, BadSecret, Signer
 from .durable_file import sync_folder
+from .secret_storage import WrongCode, seal, unseal
 
 SCRYPT_N: Final = 4096
 """Of the files that are written here: 4 MiB with r = 8, which the smallest devices have."""
@@ -171,9 +169,7 @@ def create(path: Path, password: str, key: bytes | None = None) -> Address:
     secret = secrets.token_bytes(SECRET_BYTES) if key is None else key
     address = Signer(secret).address
 
-    record = _keyfile().create_keyfile_json(
-        secret, _octets(password), kdf="scrypt", iterations=SCRYPT_N
-    )
+    record = seal(secret, _octets(password), scrypt_n=SCRYPT_N)
     record["address"] = address.hex()  # as geth writes it: lower case, no prefix
     _write_once(path, json.dumps(record, indent=2).encode() + b"\n")
     return address
@@ -191,12 +187,11 @@ def unlock(path: Path, password: str, *, memory_bytes_max: int | None = None) ->
     _check_cipher(path, crypto)
     _check_derivation(path, crypto, limit)
 
-    keyfile = _keyfile()
     try:
-        secret = keyfile.decode_keyfile_json(keystore.record, _octets(password))
+        secret = unseal(crypto, _octets(password))
+    except WrongCode:
+        raise WrongPassword(path) from None
     except ValueError as error:
-        if "MAC mismatch" in str(error):
-            raise WrongPassword(path) from None
         raise MalformedKeystore(path, f"its parameters are refused ({error})") from None
     try:
         signer = Signer(secret)
@@ -248,17 +243,6 @@ def read_password_file(path: Path) -> str:
     if not line or "\n" in line:
         raise PasswordFileUnusable(path, "it does not hold exactly one line")
     return line
-
-
-def _keyfile() -> ModuleType:
-    """The library that knows the format: 0.5 s to import, which other commands must not pay."""
-    limit = sys.getrecursionlimit()
-    try:
-        return importlib.import_module("eth_keyfile.keyfile")
-    finally:
-        # A dependency raises it to 100,000 on import, where recursion ends in a crash instead of
-        # an exception.
-        sys.setrecursionlimit(limit)
 
 
 def _octets(password: str) -> bytes:

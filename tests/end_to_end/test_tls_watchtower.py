@@ -161,7 +161,7 @@ async def in_between(authority: Authority, port: int, trust: Trust) -> AsyncIter
     async def serve(stream: trio.SocketStream) -> None:
         ours = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         theirs = (await dial("127.0.0.1", port, trust)).stream
-        async with trio.open_nursery() as both:
+        async with ours, theirs, trio.open_nursery() as both:
             both.start_soon(copy, ours, theirs)
             both.start_soon(copy, theirs, ours)
 

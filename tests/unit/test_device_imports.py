@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-# Not installed on a device, or too heavy to load with the client: eth_keyfile is loaded when a
-# key is unlocked, asyncio never.
+# Not installed on a device, or too heavy to load with the client.
 FORBIDDEN = {
     "asyncio",
     "eth",
