@@ -43,8 +43,13 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallResult:
-    """Run a message on a virtual machine whose state is thrown away afterwards.
+def gas_for(request: CallRequest) -> int:
+    """The gas that a message gets: more than a block holds is never mined, and runs for hours."""
+    return min(request.gas or GAS_LIMIT, GAS_LIMIT)
+
+
+def execute(vm: FreeGasVM, request: CallRequest, gas: int) -> tuple[ComputationAPI, int]:
+    """Run a message on a machine; returns its computation and the gas that it used.
 
     The sender's nonce and gas are not charged; its value is. Raises `InsufficientFunds`,
     `GasTooLow`.
@@ -53,10 +58,17 @@ def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallR
     balance = state.get_balance(EvmAddress(request.sender))
     if balance < request.value_wei:
         raise InsufficientFunds(balance, request.value_wei)
-    # More than a block holds could not be mined, and a loop would run on for hours.
-    message = _message(vm, state, request, gas or min(request.gas or GAS_LIMIT, GAS_LIMIT))
+    message = _message(vm, state, request, gas)
     computation = state.costless_execute_transaction(message)
-    gas_used = type(vm).finalize_gas_used(message, computation)
+    return computation, int(type(vm).finalize_gas_used(message, computation))
+
+
+def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallResult:
+    """Run a message on a virtual machine whose state is thrown away afterwards.
+
+    Raises what `execute` raises.
+    """
+    computation, gas_used = execute(vm, request, gas or gas_for(request))
     if computation.is_success:
         return CallResult(
             succeeded=True,
@@ -93,7 +105,7 @@ def estimate(machine: Callable[[], FreeGasVM], request: CallRequest) -> int:
 
     Raises what `result_or_raise` raises when it fails even with all the gas there is.
     """
-    cap = min(request.gas or GAS_LIMIT, GAS_LIMIT)
+    cap = gas_for(request)
     most = run(machine(), request, gas=cap)
     result_or_raise(most)
 

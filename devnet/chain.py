@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from eth.abc import BlockHeaderAPI
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.chains.base import Chain
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_typing import Address as EvmAddress
@@ -50,6 +50,8 @@ from .evm import (
     read_transaction,
     receipt_records,
 )
+from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
+from .journal import Arrived, Journal, Mined, TakenBack
 from .pool import Pool, Undone
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
 from .store import FILE_NAME, ChainStore
@@ -97,6 +99,7 @@ class DevChain:
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
         self._keys = {account.address: account for account in self.accounts}
         self.pool = Pool()
+        self.journal = Journal()
         self._store = ChainStore(settings.folder)
         try:
             fresh = self._store.setting("format") is None
@@ -230,11 +233,11 @@ class DevChain:
 
     def balance(self, address: Address, at: int | None = None) -> int:
         """An account's balance in wei at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_balance(EvmAddress(address))
+        return self.machine(at).state.get_balance(EvmAddress(address))
 
     def nonce(self, address: Address, at: int | None = None) -> int:
         """An account's next nonce at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_nonce(EvmAddress(address))
+        return self.machine(at).state.get_nonce(EvmAddress(address))
 
     def pending_nonce(self, address: Address) -> int:
         """The nonce for the account's next transaction, those that wait counted."""
@@ -242,34 +245,46 @@ class DevChain:
 
     def code(self, address: Address, at: int | None = None) -> bytes:
         """An account's code at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_code(EvmAddress(address))
+        return self.machine(at).state.get_code(EvmAddress(address))
 
     def storage(self, address: Address, slot: int, at: int | None = None) -> bytes:
         """A storage word at the end of a block (None: the newest)."""
-        return self._machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
+        return self.machine(at).state.get_storage(EvmAddress(address), slot).to_bytes(32, "big")
 
     def call(self, request: CallRequest, at: int | None = None) -> CallResult:
         """Run a message in the block `at` (None: the newest) and on the state it left behind."""
-        return calls.run(self._machine(at), request)
-
-    def call_pending(self, request: CallRequest) -> CallResult:
-        """Run a message in the block that would be mined now, without those that wait."""
-        return calls.run(self._pending_machine(), request)
+        return calls.run(self.machine(at), request)
 
     def estimate_gas(self, request: CallRequest, at: int | None = None) -> int:
         """The least gas with which a message succeeds (None: in the block to be mined now)."""
         if at is None:
-            return calls.estimate(self._pending_machine, request)
-        return calls.estimate(lambda: self._machine(at), request)
+            return calls.estimate(self.next_machine, request)
+        return calls.estimate(lambda: self.machine(at), request)
 
-    def _machine(self, at: int | None) -> FreeGasVM:
+    def machine(self, at: int | None) -> FreeGasVM:
+        """A virtual machine in the block `at` (None: the newest), on the state it left behind."""
         header = self._head if at is None else self._header_by_number(at)
         if header is None:
             raise UnknownBlock(f"block {at}", self._head.block_number)
         return self._vm(header)
 
-    def _pending_machine(self) -> FreeGasVM:
+    def next_machine(self) -> FreeGasVM:
+        """A virtual machine in the block that would be mined now."""
         return self._vm(self._next_header())
+
+    def replayed(
+        self, number: int
+    ) -> tuple[FreeGasVM, BlockHeaderAPI, Sequence[SignedTransactionAPI]]:
+        """A machine before a mined block, the block's header, and its transactions.
+
+        Raises `UnknownBlock`.
+        """
+        header = self._header_by_number(number)
+        parent = self._header_by_number(number - 1)
+        if header is None or parent is None:
+            raise UnknownBlock(f"block {number}", self._head.block_number)
+        before = header.copy(state_root=parent.state_root, gas_used=0)
+        return self._vm(before), before, self._chain.get_block_by_header(header).transactions
 
     def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
         return cast(FreeGasVM, self._chain.get_vm(header))
@@ -285,7 +300,7 @@ class DevChain:
         signed, record = read_transaction(raw)
         if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
             raise AlreadyKnown(record.hash)
-        state = self._machine(None).state
+        state = self.machine(None).state
         standing = admission.Standing(
             allowed=self._may_send(record.sender),
             nonce=state.get_nonce(EvmAddress(record.sender)),
@@ -293,6 +308,7 @@ class DevChain:
         )
         admission.check(record, signed, chain_id=self.chain_id, standing=standing)
         self.pool.add(record, signed, standing.nonce)
+        self.journal.add(Arrived(transaction=record.hash))
         if self.settings.automine:
             self._mine_ready()
         return record.hash
@@ -406,11 +422,14 @@ class DevChain:
         if fork is None:
             raise UnknownBlock(f"block {number}", self._head.block_number)
         with self._store.writing():
+            lost = LogQuery(first_block=number + 1, last_block=self._head.block_number)
+            logs = self._store.logs(lost, JOURNAL_LOGS_MAX)
             undone = take_back(self._chain, fork, self._head.block_number)
             self._store.forget_logs(number)
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
+        self.journal.add(TakenBack(logs=logs))
         return undone
 
     def _mine_one(self, timestamp: int | None = None, *, empty: bool = False) -> None:
@@ -459,6 +478,12 @@ class DevChain:
         if timestamp is None:
             self.clock.block_mined(offset)
         self._blocks.remember(block)
+        self.journal.add(
+            Mined(
+                header=block.header,
+                logs=tuple(log for receipt in block.receipts for log in receipt.logs),
+            )
+        )
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
 

@@ -151,6 +151,62 @@ class TooManyLogs(CallRefused):
         self.limit = limit
 
 
+class TooManyFilters(CallRefused):
+    """As many filters are installed as one chain keeps."""
+
+    code = "devnet-too-many-filters"
+    remedy = "uninstall some with eth_uninstallFilter; forgotten ones go after 5 minutes"
+    rpc_code = -32005
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} filters are installed")
+        self.limit = limit
+
+
+class TooManySubscriptions(CallRefused):
+    """As many subscriptions as one connection may have."""
+
+    code = "devnet-too-many-subscriptions"
+    remedy = "end some with eth_unsubscribe, or open another connection"
+    rpc_code = -32005
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this connection has {limit} subscriptions")
+        self.limit = limit
+
+
+class UnknownFilter(CallRefused):
+    """A filter that was never made, was not asked for in 5 minutes, or fell too far behind."""
+
+    code = "devnet-unknown-filter"
+    remedy = "install it again, and ask for what happened meanwhile with eth_getLogs"
+
+    def __init__(self) -> None:
+        super().__init__("filter not found")
+
+
+class UnknownTransaction(CallRefused):
+    """A transaction that is in no block of this chain."""
+
+    code = "devnet-unknown-transaction"
+
+    def __init__(self, transaction: bytes) -> None:
+        super().__init__(f"transaction not found: 0x{transaction.hex()} is in no block")
+        self.transaction = transaction
+
+
+class TraceTooLarge(CallRefused):
+    """A trace whose answer would be too large."""
+
+    code = "devnet-trace-too-large"
+    remedy = "ask for less: limit, disableStack, onlyTopCall, or one transaction of a block"
+    rpc_code = -32005
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the trace is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
 class AllowlistRefused(CallRefused):
     """A change of the allowlist that Besu would refuse, in Besu's words."""
 

@@ -1,6 +1,6 @@
 """py-evm behind a narrow edge: the rules of this chain, and py-evm's objects turned to records.
 
-Rule: only this module, `chain`, `calls` and `store` import py-evm.
+Rule: only this module, `chain`, `calls`, `overrides`, `store` and `tracing` import py-evm.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from eth.validation import validate_gas_limit
 from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from eth.vm.forks.prague.headers import create_prague_header_from_parent
+from eth.vm.forks.prague.state import PragueState
 from eth_keys.exceptions import BadSignature as KeyException
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
@@ -62,8 +63,23 @@ def _create_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderA
     return cast(BlockHeaderAPI, header)
 
 
+class FreeGasState(PragueState):
+    """Prague's state, which may show a base fee that nobody pays."""
+
+    shown_base_fee: int | None = None
+
+    @property
+    def base_fee(self) -> int:
+        """What BASEFEE finds."""
+        if self.shown_base_fee is None:
+            return int(self.execution_context.base_fee_per_gas or 0)
+        return self.shown_base_fee
+
+
 class FreeGasVM(PragueVM):
     """Prague, with a base fee of zero for ever and a gas limit that never moves."""
+
+    _state_class = FreeGasState
 
     create_header_from_parent = staticmethod(_create_header)
 
@@ -73,6 +89,10 @@ class FreeGasVM(PragueVM):
         validate_gas_limit(header.gas_limit, parent_header.gas_limit)
         if header.base_fee_per_gas != 0:
             raise ValidationError(f"base fee must be 0, is {header.base_fee_per_gas}")
+
+    def pretend_base_fee(self, base_fee: int) -> None:
+        """Show a base fee to contracts; nothing costs more for it."""
+        cast(FreeGasState, self.state).shown_base_fee = base_fee
 
 
 def chain_class(chain: int) -> type[Chain]:

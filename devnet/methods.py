@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from .. import __version__
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, to_hex
+from . import calls, filters
 from . import params as read
 from .calls import result_or_raise
 from .chain import DevChain
-from .errors import TimeRefused, UnknownBlock
+from .errors import TimeRefused
+from .method import Method, block_of, machines, state_at
+from .overrides import overrides
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
-from .records import Block, LogQuery
+from .records import Block
 from .reorg import Fate, reorganise, snapshots_of
 from .served import status, stop
+from .tracing import methods as tracing
 from .views import (
     block_view,
-    log_view,
     mined_transaction_view,
     pending_block_view,
     receipt_view,
@@ -26,43 +28,6 @@ from .views import (
 )
 
 FEE_HISTORY_BLOCKS_MAX = 1_024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """A method's function and the greatest number of arguments it takes."""
-
-    answer: Callable[[DevChain, Params], object]
-    most: int
-
-
-# Naming blocks
-
-
-def _number(chain: DevChain, at: BlockAt) -> int:
-    """The number of a block that exists; raises `UnknownBlock`."""
-    head = chain.head.number
-    if at.hash is not None:
-        block = chain.block_by_hash(at.hash)
-        if block is None:
-            raise UnknownBlock(to_hex(at.hash), head)
-        return block.header.number
-    number = head if at.number is None else at.number
-    if number > head:
-        raise UnknownBlock(f"block {number}", head)
-    return number
-
-
-def _state_at(chain: DevChain, params: Params, index: int) -> int:
-    """The block whose state is asked for; what waits is not executed, so pending is latest."""
-    return _number(chain, params.optional(index, read.block_at, LATEST))
-
-
-def _block(chain: DevChain, at: BlockAt) -> Block | None:
-    """A mined block, or None where it does not exist."""
-    if at.hash is not None:
-        return chain.block_by_hash(at.hash)
-    return chain.block(chain.head.number if at.number is None else at.number)
 
 
 # Chain and accounts
@@ -106,59 +71,48 @@ def _block_number(chain: DevChain, _params: Params) -> object:
 
 def _balance(chain: DevChain, params: Params) -> object:
     address = params.required(0, read.address)
-    return hex(chain.balance(address, _state_at(chain, params, 1)))
+    return hex(chain.balance(address, state_at(chain, params, 1)))
 
 
 def _code(chain: DevChain, params: Params) -> object:
     address = params.required(0, read.address)
-    return to_hex(chain.code(address, _state_at(chain, params, 1)))
+    return to_hex(chain.code(address, state_at(chain, params, 1)))
 
 
 def _storage(chain: DevChain, params: Params) -> object:
     address = params.required(0, read.address)
     slot = params.required(1, read.slot)
-    return to_hex(chain.storage(address, slot, _state_at(chain, params, 2)))
+    return to_hex(chain.storage(address, slot, state_at(chain, params, 2)))
 
 
 def _nonce(chain: DevChain, params: Params) -> object:
     address = params.required(0, read.address)
     if params.optional(1, read.block_at, LATEST).pending:
         return hex(chain.pending_nonce(address))
-    return hex(chain.nonce(address, _state_at(chain, params, 1)))
+    return hex(chain.nonce(address, state_at(chain, params, 1)))
 
 
 # Running messages
 
 
-def _refuse_overrides(params: Params, index: int) -> None:
-    def refuse(_value: object) -> None:
-        raise BadParams("state and block overrides are not served by this devnet")
-
-    params.optional(index, refuse, None)
-
-
 def _call(chain: DevChain, params: Params) -> object:
     request = params.required(0, read.call_request)
     at = params.optional(1, read.block_at, LATEST)
-    _refuse_overrides(params, 2)
-    if at.pending:
-        return to_hex(result_or_raise(chain.call_pending(request)))
-    return to_hex(result_or_raise(chain.call(request, _number(chain, at))))
+    machine = machines(chain, at, overrides(params, 2))()
+    return to_hex(result_or_raise(calls.run(machine, request)))
 
 
 def _estimate_gas(chain: DevChain, params: Params) -> object:
     request = params.required(0, read.call_request)
     at = params.optional(1, read.block_at, PENDING)
-    _refuse_overrides(params, 2)
     # The newest state means: as if it were mined now.
-    if at in (LATEST, PENDING):
-        return hex(chain.estimate_gas(request))
-    return hex(chain.estimate_gas(request, _number(chain, at)))
+    at = PENDING if at == LATEST else at
+    return hex(calls.estimate(machines(chain, at, overrides(params, 2)), request))
 
 
 def _fee_history(chain: DevChain, params: Params) -> object:
     wanted = params.required(0, read.amount)
-    newest = _state_at(chain, params, 1)
+    newest = state_at(chain, params, 1)
     percentiles = params.optional(2, read.percentiles, read.NO_PERCENTILES)
     count = min(wanted, FEE_HISTORY_BLOCKS_MAX, newest + 1)
     blocks = [chain.block(number) for number in range(newest - count + 1, newest + 1)]
@@ -213,7 +167,7 @@ def _transaction(chain: DevChain, params: Params) -> object:
 
 def _transaction_in(by_hash: bool) -> Callable[[DevChain, Params], object]:  # noqa: FBT001 - two rows of a table
     def answer(chain: DevChain, params: Params) -> object:
-        block = _block(chain, _block_argument(params, by_hash=by_hash))
+        block = block_of(chain, _block_argument(params, by_hash=by_hash))
         index = params.required(1, read.quantity)
         if block is None or index >= len(block.receipts):
             return None
@@ -224,7 +178,7 @@ def _transaction_in(by_hash: bool) -> Callable[[DevChain, Params], object]:  # n
 
 def _transaction_count_in(by_hash: bool) -> Callable[[DevChain, Params], object]:  # noqa: FBT001 - two rows of a table
     def answer(chain: DevChain, params: Params) -> object:
-        block = _block(chain, _block_argument(params, by_hash=by_hash))
+        block = block_of(chain, _block_argument(params, by_hash=by_hash))
         return None if block is None else hex(len(block.receipts))
 
     return answer
@@ -241,7 +195,7 @@ def _receipt(chain: DevChain, params: Params) -> object:
     return None if receipt is None else receipt_view(receipt)
 
 
-# Blocks and logs
+# Blocks
 
 
 def _block_by_number(chain: DevChain, params: Params) -> object:
@@ -250,7 +204,7 @@ def _block_by_number(chain: DevChain, params: Params) -> object:
     if at.pending:
         header, transactions = chain.pending()
         return pending_block_view(header, transactions, full=full)
-    block = _block(chain, at)
+    block = block_of(chain, at)
     return None if block is None else block_view(block, full=full)
 
 
@@ -261,23 +215,8 @@ def _block_by_hash(chain: DevChain, params: Params) -> object:
 
 
 def _block_receipts(chain: DevChain, params: Params) -> object:
-    block = _block(chain, params.required(0, read.block_at))
+    block = block_of(chain, params.required(0, read.block_at))
     return None if block is None else [receipt_view(receipt) for receipt in block.receipts]
-
-
-def _logs(chain: DevChain, params: Params) -> object:
-    wanted = params.required(0, read.log_filter)
-    head = chain.head.number
-    if wanted.block is not None:
-        first = last = _number(chain, BlockAt(hash=wanted.block))
-    else:
-        first = head if wanted.first.number is None else wanted.first.number
-        last = head if wanted.last.number is None else min(wanted.last.number, head)
-    # A range that starts after the head is empty: that is how pollers ask for what is new.
-    query = LogQuery(
-        first_block=first, last_block=last, addresses=wanted.addresses, topics=wanted.topics
-    )
-    return [log_view(log) for log in chain.logs(query)]
 
 
 # Time and mining
@@ -381,6 +320,8 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
 
 
 METHODS: dict[str, Method] = {
+    **filters.METHODS,
+    **tracing.METHODS,
     "anvil_mine": Method(answer=_anvil_mine, most=2),
     "anvil_reorg": Method(answer=_anvil_reorg, most=2),
     "eth_accounts": Method(answer=_accounts, most=0),
@@ -401,7 +342,6 @@ METHODS: dict[str, Method] = {
         answer=_transaction_count_in(by_hash=False), most=1
     ),
     "eth_getCode": Method(answer=_code, most=2),
-    "eth_getLogs": Method(answer=_logs, most=1),
     "eth_getStorageAt": Method(answer=_storage, most=3),
     "eth_getTransactionByBlockHashAndIndex": Method(answer=_transaction_in(by_hash=True), most=2),
     "eth_getTransactionByBlockNumberAndIndex": Method(

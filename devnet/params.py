@@ -204,10 +204,14 @@ def _refuse_block(value: object) -> BlockAt:
     raise BadParams(f"{_shown(value)} names no block: give blockHash or blockNumber, one of them")
 
 
-def _field(fields: dict[str, object], name: str, read: Callable[[object], Read]) -> Read | None:
+def field(fields: dict[str, object], name: str, read: Callable[[object], Read]) -> Read | None:
+    """Read a field of an object that may be absent or null; raises `BadParams` naming it."""
     value = fields.get(name)
-    if value is None:
-        return None
+    return None if value is None else named(name, read, value)
+
+
+def named(name: str, read: Callable[[object], Read], value: object) -> Read:
+    """Read a value; raises `BadParams` naming it."""
     try:
         return read(value)
     except BadParams as error:
@@ -227,28 +231,28 @@ def access_list(value: object) -> tuple[tuple[Address, tuple[bytes, ...]], ...]:
 def call_request(value: object) -> CallRequest:
     """The object of eth_call and its like; fields that are not known are passed over."""
     fields = mapping(value)
-    given = _field(fields, "data", data)
-    payload = _field(fields, "input", data)
+    given = field(fields, "data", data)
+    payload = field(fields, "input", data)
     if given is not None and payload is not None and given != payload:
         raise BadParams('both "data" and "input" are set and not equal')
-    gas = _field(fields, "gas", quantity)
-    price = _field(fields, "gasPrice", quantity)
+    gas = field(fields, "gas", quantity)
+    price = field(fields, "gasPrice", quantity)
     if price is None:
-        price = _field(fields, "maxFeePerGas", quantity)
+        price = field(fields, "maxFeePerGas", quantity)
     return CallRequest(
-        sender=_field(fields, "from", address) or ZERO_ADDRESS,
-        to=_field(fields, "to", address),
+        sender=field(fields, "from", address) or ZERO_ADDRESS,
+        to=field(fields, "to", address),
         data=payload if payload is not None else given or b"",
-        value_wei=_field(fields, "value", quantity) or 0,
+        value_wei=field(fields, "value", quantity) or 0,
         gas=gas,
         gas_price_wei=price or 0,
-        access_list=_field(fields, "accessList", access_list) or (),
+        access_list=field(fields, "accessList", access_list) or (),
     )
 
 
 def call_nonce(value: object) -> int | None:
     """The nonce of a transaction object, or None."""
-    return _field(mapping(value), "nonce", quantity)
+    return field(mapping(value), "nonce", quantity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,9 +269,9 @@ class Filter:
 def log_filter(value: object) -> Filter:
     """The filter object of eth_getLogs."""
     fields = mapping(value)
-    block = _field(fields, "blockHash", word)
-    first = _field(fields, "fromBlock", block_at)
-    last = _field(fields, "toBlock", block_at)
+    block = field(fields, "blockHash", word)
+    first = field(fields, "fromBlock", block_at)
+    last = field(fields, "toBlock", block_at)
     if block is not None and (first is not None or last is not None):
         raise BadParams("blockHash goes without fromBlock and toBlock")
     if first and last and (first.number or 0) > (last.number or first.number or 0):
@@ -276,9 +280,23 @@ def log_filter(value: object) -> Filter:
         first=first or LATEST,
         last=last or LATEST,
         block=block,
-        addresses=_field(fields, "address", _one_or_many) or (),
-        topics=_field(fields, "topics", _topics) or (),
+        addresses=field(fields, "address", _one_or_many) or (),
+        topics=field(fields, "topics", _topics) or (),
     )
+
+
+def ranged_filter(value: object) -> Filter:
+    """The filter object of eth_newFilter and of a subscription: of a range, not of one block."""
+    read = log_filter(value)
+    if read.block is not None:
+        raise BadParams("a filter listens to new blocks: give no blockHash")
+    return read
+
+
+def hashes_only(value: object) -> None:
+    """The flag that asks for whole transactions where hashes are sent; only false is taken."""
+    if flag(value):
+        raise BadParams("whole transactions are not sent here: ask for each by its hash")
 
 
 def _one_or_many(value: object) -> tuple[Address, ...]:

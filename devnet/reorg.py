@@ -14,6 +14,7 @@ from enum import Enum
 
 from .chain import BLOCKS_AT_ONCE_MAX, DevChain
 from .errors import TooManyBlocks, TransactionRefused, UnknownBlock
+from .journal import Arrived
 from .pool import Undone
 from .records import Header
 
@@ -63,6 +64,8 @@ def _wait_again(chain: DevChain, undone: Iterable[Undone]) -> None:
             chain.pool.add(each.record, each.signed, chain.nonce(each.record.sender))
         except TransactionRefused as refusal:
             _log.warning("transaction 0x%s is forgotten: %s", each.record.hash.hex(), refusal)
+        else:
+            chain.journal.add(Arrived(transaction=each.record.hash))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

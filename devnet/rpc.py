@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+from collections.abc import Mapping
 
 from .chain import DevChain
 from .errors import CallRefused, ExecutionReverted, SenderNotAllowed
+from .method import Method
 from .methods import METHODS
 from .params import Params
 
@@ -15,6 +17,8 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
+
+SUBSCRIPTION_METHODS = ("eth_subscribe", "eth_unsubscribe")
 
 Response = dict[str, object]
 
@@ -32,8 +36,10 @@ def error_response(request_id: object, code: int, message: str, data: object = N
 class Rpc:
     """Answers requests about one chain; as little thread-safe as the chain."""
 
-    def __init__(self, chain: DevChain) -> None:
+    def __init__(self, chain: DevChain, more: Mapping[str, Method] | None = None) -> None:
+        """`more`: methods of one connection besides those of the chain."""
         self.chain = chain
+        self._more = more or {}
 
     def answer(self, request: object) -> Response | None:
         """Answer one request object; None for a notification, which wants no answer.
@@ -59,7 +65,7 @@ class Rpc:
         return response if "id" in request else None
 
     def _call(self, request_id: object, method: str, values: list[object]) -> Response:
-        known = METHODS.get(method)
+        known = METHODS.get(method) or self._more.get(method)
         if known is None:
             return error_response(request_id, METHOD_NOT_FOUND, _not_served(method))
         try:
@@ -90,6 +96,8 @@ def _error_data(error: CallRefused) -> object:
 
 def _not_served(method: str) -> str:
     shown = method[:64]
+    if method in SUBSCRIPTION_METHODS:
+        return "notifications not supported over HTTP: connect by WebSocket to the same port"
     text = f"the method {shown} does not exist/is not available on this devnet"
     near = difflib.get_close_matches(shown, METHODS, n=1)
     return f"{text}: did you mean {near[0]}?" if near else text

@@ -1,4 +1,4 @@
-"""The HTTP server: JSON-RPC on POST /, on loopback only.
+"""The server: JSON-RPC on POST / and by WebSocket on /, on loopback only.
 
 It signs for anybody who can talk to it, so a web page must not be able to: no CORS, requests
 only as application/json, and the Host header has to name this machine.
@@ -24,11 +24,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from .errors import CannotListen, NotLoopback, PortInUse
 from .explorer.pages import explorer_routes
 from .rpc import INVALID_REQUEST, PARSE_ERROR, Rpc, error_response
+from .websocket import websocket_endpoint
 
 BODY_BYTES_MAX = 5 * 1024 * 1024
 """geth's limit; four times the largest transaction taken, as hex."""
@@ -36,6 +37,8 @@ BATCH_MAX = 1_000
 """geth's limit."""
 BODY_SECONDS_MAX = 30
 """On loopback even the largest body takes milliseconds."""
+UNREAD_MS_MAX = 10_000
+"""A client on this machine that takes nothing of its answer for so long is disconnected."""
 IDLE_SECONDS = 120
 """geth's limit: longer than any client pauses between two polls."""
 REQUESTS_PER_CONNECTION_MAX = 10**9
@@ -59,29 +62,44 @@ class Owner:
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
+        self.news = trio.Event()
+        """Set, and replaced by a new one, whenever something happened on the chain."""
         self._turn = trio.CapacityLimiter(1)
+        self._told = rpc.chain.journal.end
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run a piece of work when its turn comes; it is never left half done by a cancellation."""
-        return await trio.to_thread.run_sync(work, limiter=self._turn)
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._turn)
+        finally:
+            end = self.rpc.chain.journal.end
+            if end != self._told:
+                self._told = end
+                self.news.set()
+                self.news = trio.Event()
 
-    async def answer(self, payload: object) -> str | None:
-        """Answer a request object or a batch, as JSON; None where nothing is to be answered."""
+    async def answer(self, payload: object, rpc: Rpc | None = None) -> str | None:
+        """Answer a request object or a batch, as JSON; None where nothing is to be answered.
+
+        `rpc`: that of a connection with methods of its own.
+        """
+        rpc = rpc or self.rpc
         if not isinstance(payload, list):
-            return await self.run(partial(self._answer_one, payload))
+            return await self.run(partial(_answer_one, rpc, payload))
         if not payload:
             return _dumps(error_response(None, INVALID_REQUEST, "empty batch"))
         if len(payload) > BATCH_MAX:
             text = f"batch too large: {len(payload)} requests, at most {BATCH_MAX}"
             return _dumps(error_response(None, INVALID_REQUEST, text))
         # One turn for each, so that a batch does not keep others waiting.
-        answers = [await self.run(partial(self._answer_one, each)) for each in payload]
+        answers = [await self.run(partial(_answer_one, rpc, each)) for each in payload]
         answered = [answer for answer in answers if answer is not None]
         return f"[{','.join(answered)}]" if answered else None
 
-    def _answer_one(self, request: object) -> str | None:
-        answer = self.rpc.answer(request)
-        return None if answer is None else _dumps(answer)
+
+def _answer_one(rpc: Rpc, request: object) -> str | None:
+    answer = rpc.answer(request)
+    return None if answer is None else _dumps(answer)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -101,6 +119,10 @@ def listen(host: str, port: int) -> socket.socket:
         # A restarted devnet takes its port again although old connections linger in TIME_WAIT;
         # on Linux a port that somebody listens on stays refused.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Where the system lacks it, a client that does not read keeps its
+        # connection; nothing is queued for it either way.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS_MAX)
         listener.bind((str(address), port))
         listener.listen(socket.SOMAXCONN)
     except OSError as error:
@@ -145,7 +167,11 @@ def application(owner: Owner) -> Starlette:
         return Response(status_code=204) if answer is None else _json(answer)
 
     return Starlette(
-        routes=[Route("/", post, methods=["POST"]), *explorer_routes(owner)],
+        routes=[
+            Route("/", post, methods=["POST"]),
+            WebSocketRoute("/", websocket_endpoint(owner, parse, _dumps)),
+            *explorer_routes(owner),
+        ],
         middleware=[
             # A page that rebinds its own name to 127.0.0.1 still sends that name.
             Middleware(
@@ -213,6 +239,7 @@ async def serve_rpc(
     config.accesslog = None
     config.include_server_header = False
     config.keep_alive_timeout = IDLE_SECONDS
+    config.websocket_max_message_size = BODY_BYTES_MAX
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION_MAX
     await serve_http(
         application(owner),  # type: ignore[arg-type]  # Starlette is an ASGI app

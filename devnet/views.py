@@ -42,6 +42,12 @@ def header_view(header: Header) -> Json:
     }
 
 
+def head_view(header: Header) -> Json:
+    """A header as a subscriber to new heads gets it: without what does not stand in it."""
+    beyond = ("totalDifficulty", "uncles", "withdrawals")
+    return {name: value for name, value in header_view(header).items() if name not in beyond}
+
+
 def block_view(block: Block, *, full: bool) -> Json:
     """A mined block; `full` gives whole transactions instead of hashes."""
     transactions: list[object] = [
@@ -139,8 +145,8 @@ def receipt_view(receipt: Receipt) -> Json:
     }
 
 
-def log_view(log: Log) -> Json:
-    """An event."""
+def log_view(log: Log, *, removed: bool = False) -> Json:
+    """An event; `removed` where its block was taken back."""
     return {
         "address": to_hex(log.address),
         "topics": [to_hex(topic) for topic in log.topics],
@@ -150,5 +156,5 @@ def log_view(log: Log) -> Json:
         "transactionHash": to_hex(log.transaction_hash),
         "transactionIndex": hex(log.transaction_index),
         "logIndex": hex(log.log_index),
-        "removed": False,
+        "removed": removed,
     }

@@ -14,7 +14,7 @@ from eth_account import Account
 from eth_typing import BlockNumber
 
 from farthing.channels.ids import Address
-from farthing.devnet import errors
+from farthing.devnet import calls, errors
 from farthing.devnet import pool as pool_module
 from farthing.devnet.accounts import BALANCE_WEI, dev_accounts
 from farthing.devnet.calls import revert_reason
@@ -395,7 +395,7 @@ def test_a_call_runs_in_the_newest_block_and_a_pending_one_in_the_next() -> None
     request = CallRequest(
         sender=chain.accounts[0].address, to=probe, data=calldata("surroundings()")
     )
-    pending = chain.call_pending(request).output
+    pending = calls.run(chain.next_machine(), request).output
     assert int.from_bytes(pending[:32], "big") == head.number + 1
     assert int.from_bytes(pending[32:64], "big") == wall.seconds
     assert pending[64:96] == head.hash
@@ -435,9 +435,9 @@ def test_an_estimate_is_enough_and_hardly_more_than_that(
         sender=chain.accounts[0].address, to=probe, data=calldata(signature, *values)
     )
     gas = chain.estimate_gas(request)
-    assert chain.call_pending(dataclasses.replace(request, gas=gas)).succeeded
+    assert calls.run(chain.next_machine(), dataclasses.replace(request, gas=gas)).succeeded
     less = dataclasses.replace(request, gas=gas - max(2, gas // 500))
-    assert not chain.call_pending(less).succeeded
+    assert not calls.run(chain.next_machine(), less).succeeded
 
 
 def test_an_estimate_covers_the_calldata_floor_and_a_plain_transfer() -> None:

@@ -575,7 +575,6 @@ BAD_PARAMS: list[tuple[str, list[object], str]] = [
     ("eth_call", [{"data": "0x11", "input": "0x22"}], "are set and not equal"),
     ("eth_call", [{"accessList": [1]}], "accessList: 1 is not an object"),
     ("eth_call", [{"accessList": [{}]}], "accessList: None is not hex data"),
-    ("eth_call", [{}, "latest", {"0x" + "11" * 20: {}}], "overrides are not served"),
     ("eth_getLogs", [{"topics": [None] * 5}], "has 5 entries, want at most 4"),
     ("eth_getLogs", [{"topics": "0x"}], "is not a list"),
     ("eth_getLogs", [{"address": 7}], "address: 7 is not hex data"),
@@ -606,7 +605,9 @@ def test_a_method_that_is_not_served_is_refused_with_a_sentence() -> None:
     assert error["code"] == -32601
     assert "does not exist/is not available" in error["message"]
     assert "did you mean eth_getBalance?" in error["message"]
-    assert refusal(chain, "debug_traceTransaction", UNKNOWN)["code"] == -32601
+    error = refusal(chain, "eth_subscribe", "newHeads")
+    assert error["code"] == -32601
+    assert "connect by WebSocket" in error["message"]
 
 
 @pytest.mark.parametrize(
