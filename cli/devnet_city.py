@@ -63,20 +63,20 @@ def deploy(*, out: Path, rpc_url: str, as_json: bool) -> None:
     with HttpAsk(rpc_url) as ask:
         ask("eth_chainId")  # so that a devnet that is not there is said in the devnet's words
     from ..devnet.accounts import development_signer  # noqa: PLC0415 - web3 takes a second
+    from ..devnet.client import web3_at  # noqa: PLC0415 - as above
     from ..node.administration import Administrator, Registration, Role  # noqa: PLC0415 - as above
     from ..node.deploying import deploy as run  # noqa: PLC0415 - as above
-    from ..node.sender import connect  # noqa: PLC0415 - as above
 
     def say(text: str) -> None:
         if not as_json:
             click.echo(text, err=True)
 
-    web3 = connect(rpc_url)
     registrar, treasury = development_signer(REGISTRAR), development_signer(TREASURY)
-    deployment = run(web3, registrar, out, say=say).deployment
-    Administrator(web3, deployment, registrar).set_members(
-        [Registration(account=treasury.address, role=Role.TREASURY)]
-    )
+    with web3_at(rpc_url) as web3:
+        deployment = run(web3, registrar, out, say=say).deployment
+        Administrator(web3, deployment, registrar).set_members(
+            [Registration(account=treasury.address, role=Role.TREASURY)]
+        )
     emit(
         {
             "record": str(out),

@@ -79,7 +79,6 @@ def _summary(viewer: Viewer, found: Any, receipt: Any) -> dict[str, Any]:
     return {
         "transaction": found["hash"],
         "status": status,
-        "reason": None,
         "block": None if receipt is None else int(receipt["blockNumber"], 16),
         "timestamp": None if block is None else int(block["timestamp"], 16),
         "from": viewer.checksum(found["from"]),

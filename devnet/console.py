@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
-import requests
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 
 from ..channels.client.deployment_file import read_deployment
 from ..channels.deployment import Deployment
@@ -18,6 +17,7 @@ from ..channels.errors import LocalError
 from ..channels.ids import address_to_hex
 from ..contracts.artifacts import NAMES, load
 from .asking import HASHES, HttpAsk
+from .client import web3_at
 
 DEFAULT_RECORD = Path("deployment.json")
 
@@ -42,12 +42,11 @@ class Workbench:
     """
 
     def __init__(self, rpc_url: str, record: Path | None = None) -> None:
-        self._ask = HttpAsk(rpc_url)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        weakref.finalize(self, self._session.close)
-        self.w3 = Web3(HTTPProvider(rpc_url, session=self._session))
-        self.deployment = self._read(record)
+        with ExitStack() as stack:
+            self._ask = stack.enter_context(HttpAsk(rpc_url))
+            self.w3 = stack.enter_context(web3_at(rpc_url))
+            self.deployment = self._read(record)
+            self._open = stack.pop_all()
         self.names: Mapping[str, Any] = {
             "w3": self.w3,
             "ask": self._ask,
@@ -69,8 +68,7 @@ class Workbench:
         trace: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        self._ask.__exit__(kind, error, trace)
-        self._session.close()
+        self._open.close()
 
     def _read(self, record: Path | None) -> Deployment | None:
         """The record that is given, or the usual one if it is there and of this chain."""

@@ -51,7 +51,7 @@ def status(chain: DevChain, _params: Params) -> object:
         "block": head.number,
         "timestamp": head.timestamp,
         "clock_ahead_seconds": chain.clock.offset_seconds,
-        "block_time_seconds": None if served is None else served.block_time_ms / 1_000,
+        "block_time_seconds": None if served is None else _seconds(served.block_time_ms),
         "waiting": sum(1 for _ in chain.pool.all()),
         "permissioned": chain.settings.permissioned,
         "accounts": len(chain.accounts),
@@ -59,6 +59,11 @@ def status(chain: DevChain, _params: Params) -> object:
         "pid": os.getpid(),
         "up_seconds": None if served is None else int(time.monotonic() - served.started_seconds),
     }
+
+
+def _seconds(milliseconds: int) -> float | int:
+    whole, rest = divmod(milliseconds, 1_000)
+    return milliseconds / 1_000 if rest else whole
 
 
 def stop(chain: DevChain, _params: Params) -> object:

@@ -140,14 +140,27 @@ def test_a_transaction_is_shown_decoded(world: Lively) -> None:
     assert tuple(event["arguments"]["channel"] for event in opened) == world.channels
     [transfer] = [event for event in found["events"] if event["name"] == "Transfer"]
     assert transfer["arguments"]["value"] == len(WALLETS) * DEPOSIT_UCENT
+    calls = found["trace"]
+    assert calls[0]["gas_used"] == found["gas_used"]
+    assert (calls[0]["depth"], calls[0]["function"]) == (0, "open_many")
+    moved = [call for call in calls if call["function"] == "transferFrom"]
+    assert [(call["depth"], call["contract"], call["returned"]) for call in moved] == [
+        (1, "city_credit", [True])
+    ]
+    assert moved[0]["arguments"]["amount"] == len(WALLETS) * DEPOSIT_UCENT
+    assert said(world, "tx", world.opened, "--no-trace")["trace"] is None
     text = world.run("tx", world.opened).stdout
+    assert "    member_registry.is_active(0x3C44Cd…93BC) [staticcall] → True" in text
     assert "call payment_channels.open_many\n  rows: 3\n    [0] (account_a=0x3C44Cd…93BC" in text
     assert "events: 4\n  payment_channels.Opened channel=" in text
     assert f"deposit={DEPOSIT_UCENT}" in text
 
 
 def test_a_failed_a_waiting_and_a_plain_transaction_are_told_apart(world: Lively) -> None:
-    assert said(world, "tx", world.reverted)["status"] == "failed"
+    failed = said(world, "tx", world.reverted)
+    assert (failed["status"], failed["call"]["name"]) == ("failed", "transfer")
+    assert failed["reason"] == failed["trace"][0]["error"] is not None
+    assert f"✗ {failed['reason']}" in world.run("tx", world.reverted).stdout
     made = said(world, "logs")[0]["transaction"]
     creation = said(world, "tx", made)
     assert creation["call"]["name"] == "constructor"
