@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.hub_world import served_devnet
 
 from farthing.cli.devnet import devnet
 
-from .pages import page
+from .pages import page, programs
 from .walkthrough import blocks, matches, shapes
 
 PROCESS = "up"
@@ -37,3 +39,14 @@ def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 last_hash = sent[1]
             shown = [re.sub(r"^folder  .*", "folder  none: in memory", x) for x in command.expected]
             assert matches(shapes(shown), shapes(done.output.splitlines())), done.output
+
+
+def test_the_fixtures_work_as_the_page_shows_them(tmp_path: Path) -> None:
+    [(name, text)] = programs(page("devnet.md")).items()
+    (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", name]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
