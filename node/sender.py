@@ -117,6 +117,9 @@ def _reason(error: Exception) -> str:
 def connect(rpc_url: str, *, timeout_seconds: int = 10) -> Web3:
     """Return a client of the endpoint that never retries by itself; any thread may use it."""
     session = requests.Session()
+    # A proxy in the environment must not see or answer chain reads, nor a .netrc add to them; and
+    # looking for both takes half a millisecond of each request.
+    session.trust_env = False
     provider = HTTPProvider(
         rpc_url,
         request_kwargs={"timeout": timeout_seconds},

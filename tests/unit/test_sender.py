@@ -1,7 +1,9 @@
 """Sending transactions over an endpoint that tests script: what each failure is called."""
 
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from farthing.node.sender import (
     TransactionUnknown,
     asking,
     checksum,
+    connect,
 )
 
 from ..people import ALICE, DEPLOYMENT, TERMS
@@ -341,3 +344,34 @@ def test_a_port_without_an_account_sends_nothing() -> None:
         chain.approve(5)
     with pytest.raises(TransactionFailed, match="it only reads"):
         chain.finish_close(TERMS)
+
+
+def test_neither_a_proxy_nor_a_netrc_of_the_environment_has_a_part_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str | None] = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            heard.append(self.headers["Authorization"])
+            body = b'{"jsonrpc": "2.0", "id": 0, "result": "0x7"}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login alice password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        answering = Thread(target=server.handle_request)
+        answering.start()
+        web3 = connect(f"http://127.0.0.1:{server.server_port}")
+        assert web3.eth.chain_id == 7
+        answering.join()
+    assert heard == [None]
