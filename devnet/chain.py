@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from eth.abc import BlockHeaderAPI, SignedTransactionAPI
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI, StateAPI
 from eth.chains.base import Chain
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_typing import Address as EvmAddress
@@ -22,10 +22,11 @@ from eth_typing import BlockNumber, Hash32
 
 from ..channels.deployment import DEVELOPMENT_CHAIN_ID
 from ..channels.hashing import keccak256
-from ..channels.ids import Address
-from . import admission, calls
+from ..channels.ids import ZERO_ADDRESS, Address
+from . import admission, calls, signing
 from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
 from .allowlist import Allowlist
+from .alterations import Alterations
 from .block_records import BlockRecords, take_back
 from .builder import MachineFailed, fill
 from .clock import ChainClock
@@ -33,11 +34,11 @@ from .errors import (
     AllowlistRefused,
     AlreadyKnown,
     BadSetting,
+    BadSignature,
     FolderUnusable,
     OtherChain,
     TooManyBlocks,
     TooManyLogs,
-    UnknownAccount,
     UnknownBlock,
 )
 from .evm import (
@@ -50,6 +51,7 @@ from .evm import (
     read_transaction,
     receipt_records,
 )
+from .impersonation import impersonated
 from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
 from .journal import Arrived, Journal, Mined, TakenBack
 from .pool import Pool, Undone
@@ -97,9 +99,15 @@ class DevChain:
             raise BadSetting("chain id", settings.chain_id, f"1 to {CHAIN_ID_MAX}")
         self.settings = settings
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
-        self._keys = {account.address: account for account in self.accounts}
+        self.keys = {account.address: account for account in self.accounts}
         self.pool = Pool()
         self.journal = Journal()
+        self.automine = settings.automine
+        self.interval_ms = 0
+        """How often whoever serves the chain lets it mine; 0 for never."""
+        self.coinbase = ZERO_ADDRESS
+        self.impersonated: set[Address] = set()
+        self.everybody_impersonated = False
         self._store = ChainStore(settings.folder)
         try:
             fresh = self._store.setting("format") is None
@@ -109,6 +117,7 @@ class DevChain:
             offset = int(self._store.setting("offset_seconds") or 0)
             self.clock = ChainClock(settings.wall_seconds, offset)
             self._allowlist = Allowlist(self._store)
+            self.altered = Alterations(self._store)
             self._forks = int(self._store.setting("forks") or 0)
             if fresh:
                 self._mine_one()
@@ -266,7 +275,7 @@ class DevChain:
         header = self._head if at is None else self._header_by_number(at)
         if header is None:
             raise UnknownBlock(f"block {at}", self._head.block_number)
-        return self._vm(header)
+        return self._vm(self.altered.over(header) if header is self._head else header)
 
     def next_machine(self) -> FreeGasVM:
         """A virtual machine in the block that would be mined now."""
@@ -283,7 +292,7 @@ class DevChain:
         parent = self._header_by_number(number - 1)
         if header is None or parent is None:
             raise UnknownBlock(f"block {number}", self._head.block_number)
-        before = header.copy(state_root=parent.state_root, gas_used=0)
+        before = header.copy(state_root=self.altered.before(header.hash, parent), gas_used=0)
         return self._vm(before), before, self._chain.get_block_by_header(header).transactions
 
     def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
@@ -298,6 +307,15 @@ class DevChain:
         """
         admission.check_size(len(raw))
         signed, record = read_transaction(raw)
+        if impersonated(record.r, record.s) is not None:
+            raise BadSignature("invalid sender: the signature is one that only the devnet makes")
+        return self.take(signed, record)
+
+    def take(self, signed: SignedTransactionAPI, record: Transaction) -> bytes:
+        """Let a transaction whose sender is known wait (or mine it at once); returns its hash.
+
+        Raises a `TransactionRefused`.
+        """
         if self.pool.get(record.hash) is not None or self.receipt(record.hash) is not None:
             raise AlreadyKnown(record.hash)
         state = self.machine(None).state
@@ -309,8 +327,8 @@ class DevChain:
         admission.check(record, signed, chain_id=self.chain_id, standing=standing)
         self.pool.add(record, signed, standing.nonce)
         self.journal.add(Arrived(transaction=record.hash))
-        if self.settings.automine:
-            self._mine_ready()
+        if self.automine:
+            self.mine_ready()
         return record.hash
 
     def send(self, request: CallRequest, nonce: int | None = None) -> bytes:
@@ -318,26 +336,7 @@ class DevChain:
 
         Raises `UnknownAccount`, what `estimate_gas` raises, or a `TransactionRefused`.
         """
-        account = self._keys.get(request.sender)
-        if account is None:
-            raise UnknownAccount(request.sender)
-        gas = self.estimate_gas(request) if request.gas is None else request.gas
-        fields: dict[str, Any] = {
-            "type": 2,
-            "chainId": self.chain_id,
-            "nonce": self.pending_nonce(request.sender) if nonce is None else nonce,
-            "gas": gas,
-            "maxFeePerGas": request.gas_price_wei,
-            "maxPriorityFeePerGas": request.gas_price_wei,
-            "value": request.value_wei,
-            "data": request.data,
-            "to": b"" if request.to is None else request.to,
-            "accessList": [
-                {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
-                for address, keys in request.access_list
-            ],
-        }
-        return self.submit(bytes(account.signer().sign_transaction(fields).raw_transaction))
+        return self.take(*signing.transaction_of(self, request, nonce))
 
     # Mining
 
@@ -379,7 +378,11 @@ class DevChain:
         """Give the next block exactly this time and go on from there; raises `TimeRefused`."""
         self.clock.set_next(timestamp, self._head.timestamp)
 
-    def _mine_ready(self) -> None:
+    def alter(self, change: Callable[[StateAPI], None]) -> None:
+        """Change the newest state from outside; the next block starts from what it leaves."""
+        self.altered.alter(self.machine(None), change)
+
+    def mine_ready(self) -> None:
         """Mine until nothing can be: each block takes or drops at least one transaction."""
         while self._anything_ready():
             self._mine_one()
@@ -402,11 +405,13 @@ class DevChain:
         seed = (self.settings.entropy or os.urandom(32)) if first else parent.mix_hash
         if self._forks:  # so that a block never has the hash of the one that it replaces
             seed += self._forks.to_bytes(8, "big")
-        return self._chain.create_header_from_parent(
+        header = self._chain.create_header_from_parent(
             parent,
+            coinbase=EvmAddress(self.coinbase),
             timestamp=timestamp or self.clock.next_timestamp(parent.timestamp),
             mix_hash=Hash32(keccak256(seed)),
         )
+        return self.altered.over(header)
 
     def mine_at(self, timestamp: int, *, empty: bool) -> None:
         """Mine a block of exactly this time, later than its parent's, and leave the clock alone."""
@@ -429,6 +434,7 @@ class DevChain:
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
+        self.altered.put(None)
         self.journal.add(TakenBack(logs=logs))
         return undone
 
@@ -461,6 +467,7 @@ class DevChain:
             # requests, and the hash of none stands in the header.
             mined = vm.mine_block(unpacked).block
             self._chain.chaindb.persist_block(mined)
+            self.altered.taken_up(mined.hash)
             transactions = tuple(each.record for each in filling.taken)
             block = Block(
                 header=header_record(mined.header),
@@ -475,6 +482,7 @@ class DevChain:
             if offset != self.clock.offset_seconds:
                 self._store.put_setting("offset_seconds", str(offset))
         self._head = mined.header
+        self.altered.root = None
         if timestamp is None:
             self.clock.block_mined(offset)
         self._blocks.remember(block)

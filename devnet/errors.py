@@ -185,6 +185,24 @@ class UnknownFilter(CallRefused):
         super().__init__("filter not found")
 
 
+class BadTypedData(CallRefused):
+    """Typed data that cannot be encoded as EIP-712 wants it."""
+
+    code = "devnet-bad-typed-data"
+    remedy = "give types (with EIP712Domain), primaryType, domain and message"
+    rpc_code = -32602
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the typed data cannot be signed: {reason[:300]}")
+
+
+class CheatRefused(CallRefused):
+    """A change of the chain from outside that it cannot bear."""
+
+    code = "devnet-cheat-refused"
+    rpc_code = -32602
+
+
 class UnknownTransaction(CallRefused):
     """A transaction that is in no block of this chain."""
 

@@ -1,6 +1,7 @@
 """py-evm behind a narrow edge: the rules of this chain, and py-evm's objects turned to records.
 
-Rule: only this module, `chain`, `calls`, `overrides`, `store` and `tracing` import py-evm.
+Rule: only this module, `chain`, `calls`, `store`, `overrides`, `alterations`, `impersonation`,
+`proofs` and `tracing` import py-evm.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rlp.exceptions import RLPException
 from ..channels.hashing import keccak256
 from ..channels.ids import Address
 from .errors import BadSignature, MalformedTransaction, UnsupportedTransactionType
+from .impersonation import FreeGasBlock
 from .records import Header, Log, Receipt, Transaction
 
 GAS_LIMIT = 60_000_000
@@ -80,6 +82,7 @@ class FreeGasVM(PragueVM):
     """Prague, with a base fee of zero for ever and a gas limit that never moves."""
 
     _state_class = FreeGasState
+    block_class = FreeGasBlock
 
     create_header_from_parent = staticmethod(_create_header)
 

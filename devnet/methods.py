@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .. import __version__
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, to_hex
-from . import calls, filters
+from . import account_methods, calls, cheats, filters
 from . import params as read
 from .calls import result_or_raise
 from .chain import DevChain
@@ -320,10 +320,14 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
 
 
 METHODS: dict[str, Method] = {
+    **account_methods.METHODS,
+    **cheats.METHODS,
     **filters.METHODS,
     **tracing.METHODS,
+    "anvil_increaseTime": Method(answer=_increase_time, most=1),
     "anvil_mine": Method(answer=_anvil_mine, most=2),
     "anvil_reorg": Method(answer=_anvil_reorg, most=2),
+    "anvil_setNextBlockTimestamp": Method(answer=_set_next_timestamp, most=1),
     "eth_accounts": Method(answer=_accounts, most=0),
     "eth_blockNumber": Method(answer=_block_number, most=0),
     "eth_call": Method(answer=_call, most=4),
@@ -362,6 +366,7 @@ METHODS: dict[str, Method] = {
     "farthing_reorg": Method(answer=_reorg, most=2),
     "farthing_status": Method(answer=status, most=0),
     "farthing_stop": Method(answer=stop, most=0),
+    "hardhat_mine": Method(answer=_anvil_mine, most=2),
     "net_listening": Method(answer=_listening, most=0),
     "net_peerCount": Method(answer=_no_quantity, most=0),
     "net_version": Method(answer=_net_version, most=0),

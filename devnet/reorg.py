@@ -74,6 +74,7 @@ class _Snapshot:
     block_hash: bytes
     offset_seconds: int
     next_exact: int | None
+    altered: bytes | None
     waiting: tuple[Undone, ...]
 
 
@@ -92,6 +93,7 @@ class Snapshots:
             block_hash=chain.head.hash,
             offset_seconds=chain.clock.offset_seconds,
             next_exact=chain.clock.next_exact,
+            altered=chain.altered.root,
             waiting=tuple(
                 Undone(record=each.record, signed=each.signed) for each in chain.pool.all()
             ),
@@ -113,6 +115,7 @@ class Snapshots:
         if header is None or header.hash != snapshot.block_hash:
             return False
         chain.undo(snapshot.number)
+        chain.altered.put(snapshot.altered)
         chain.pool.clear()
         _wait_again(chain, snapshot.waiting)
         chain.set_clock(snapshot.offset_seconds)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 
 from .chain import DevChain
+from .cheats import NOT_SERVED
 from .errors import CallRefused, ExecutionReverted, SenderNotAllowed
 from .method import Method
 from .methods import METHODS
@@ -99,5 +100,7 @@ def _not_served(method: str) -> str:
     if method in SUBSCRIPTION_METHODS:
         return "notifications not supported over HTTP: connect by WebSocket to the same port"
     text = f"the method {shown} does not exist/is not available on this devnet"
+    if method in NOT_SERVED:
+        return f"{text}: {NOT_SERVED[method]}"
     near = difflib.get_close_matches(shown, METHODS, n=1)
     return f"{text}: did you mean {near[0]}?" if near else text

@@ -19,7 +19,6 @@ class Served:
     """One chain's server. `stop` may be called from any thread; the server ends soon after."""
 
     rpc_url: str
-    block_time_ms: int
     started_seconds: float
     stop: Callable[[], None]
 
@@ -51,7 +50,7 @@ def status(chain: DevChain, _params: Params) -> object:
         "block": head.number,
         "timestamp": head.timestamp,
         "clock_ahead_seconds": chain.clock.offset_seconds,
-        "block_time_seconds": None if served is None else _seconds(served.block_time_ms),
+        "block_time_seconds": _seconds(chain.interval_ms),
         "waiting": sum(1 for _ in chain.pool.all()),
         "permissioned": chain.settings.permissioned,
         "accounts": len(chain.accounts),

@@ -63,20 +63,23 @@ class Owner:
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
         self.news = trio.Event()
-        """Set, and replaced by a new one, whenever something happened on the chain."""
+        """Set, and replaced by a new one, whenever the chain or its interval changed."""
         self._turn = trio.CapacityLimiter(1)
-        self._told = rpc.chain.journal.end
+        self._told = self._state()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run a piece of work when its turn comes; it is never left half done by a cancellation."""
         try:
             return await trio.to_thread.run_sync(work, limiter=self._turn)
         finally:
-            end = self.rpc.chain.journal.end
-            if end != self._told:
-                self._told = end
+            state = self._state()
+            if state != self._told:
+                self._told = state
                 self.news.set()
                 self.news = trio.Event()
+
+    def _state(self) -> tuple[int, int]:
+        return self.rpc.chain.journal.end, self.rpc.chain.interval_ms
 
     async def answer(self, payload: object, rpc: Rpc | None = None) -> str | None:
         """Answer a request object or a batch, as JSON; None where nothing is to be answered.

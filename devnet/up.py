@@ -117,15 +117,14 @@ async def serve(
             chain,
             Served(
                 rpc_url=running.rpc_url,
-                block_time_ms=config.block_time_ms,
                 started_seconds=time.monotonic(),
                 stop=lambda: token.run_sync_soon(stopping.set),
             ),
         )
         owner = Owner(Rpc(chain))
         async with trio.open_nursery() as nursery:
-            if not automine:
-                nursery.start_soon(_mine_on_schedule, owner, config.block_time_ms / 1_000)
+            chain.interval_ms = config.block_time_ms
+            nursery.start_soon(_mine_on_schedule, owner)
             # The socket listens already: a request made now waits for the server's first turn.
             task_status.started(running)
             await serve_rpc(owner, listener, stopping.wait)
@@ -135,14 +134,32 @@ async def serve(
         held.close()
 
 
-async def _mine_on_schedule(owner: Owner, interval_seconds: float) -> None:
+async def _mine_on_schedule(owner: Owner) -> None:
+    """Mine at the chain's interval, which may change at any time, and be 0 for never."""
+    chain = owner.rpc.chain
     due = trio.current_time()
     while True:
+        news, interval_ms = owner.news, chain.interval_ms
+        if interval_ms == 0:
+            await news.wait()
+            due = trio.current_time()
+            continue
         # After a stall one block is late, not a burst of them.
-        due = max(due + interval_seconds, trio.current_time())
-        await trio.sleep_until(due)
+        due = max(due + interval_ms / 1_000, trio.current_time())
+        if await _changed(owner, interval_ms, due):
+            due = trio.current_time()
+            continue
         try:
-            await owner.run(owner.rpc.chain.tick)
+            await owner.run(chain.tick)
         except sqlite3.OperationalError as error:
             # A full disk, mostly. The block is undone, callers can still read; try again.
             _log.error("no block was mined: %s", error)
+
+
+async def _changed(owner: Owner, interval_ms: int, due: float) -> bool:
+    """Wait until a block is due; True as soon as the interval is another one."""
+    with trio.move_on_at(due):
+        while owner.rpc.chain.interval_ms == interval_ms:
+            await owner.news.wait()
+        return True
+    return False

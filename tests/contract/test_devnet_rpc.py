@@ -683,7 +683,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 # Mining on purpose is left out: ten thousand blocks are a lawful answer to some numbers.
-FUZZED = sorted(set(METHODS) - {"anvil_mine"})
+FUZZED = sorted(set(METHODS) - {"anvil_mine", "hardhat_mine"})
 
 
 @given(method=st.sampled_from(FUZZED), params=st.lists(json_values, max_size=4))

@@ -1,0 +1,79 @@
+"""Signing for the development accounts: transactions, messages and typed data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eth.abc import SignedTransactionAPI
+from eth_account.messages import SignableMessage, encode_defunct, encode_typed_data
+
+from ..channels.ids import Address
+from .errors import BadTypedData, UnknownAccount
+from .evm import read_transaction, transaction_record
+from .impersonation import unsigned_by
+from .records import CallRequest, Transaction
+
+if TYPE_CHECKING:
+    from .accounts import DevAccount
+    from .chain import DevChain
+
+
+def transaction_of(
+    chain: DevChain, request: CallRequest, nonce: int | None = None
+) -> tuple[SignedTransactionAPI, Transaction]:
+    """A signed transaction; gas and nonce are filled in where missing.
+
+    That of an impersonated account is legacy, whatever was asked for. Raises `UnknownAccount` and
+    what `estimate_gas` raises.
+    """
+    account = chain.keys.get(request.sender)
+    acts = chain.everybody_impersonated or request.sender in chain.impersonated
+    if account is None and not acts:
+        raise UnknownAccount(request.sender)
+    gas = chain.estimate_gas(request) if request.gas is None else request.gas
+    nonce = chain.pending_nonce(request.sender) if nonce is None else nonce
+    if account is None:
+        signed = unsigned_by(request, chain_id=chain.chain_id, nonce=nonce, gas=gas)
+        return signed, transaction_record(signed)
+    fields: dict[str, Any] = {
+        "type": 2,
+        "chainId": chain.chain_id,
+        "nonce": nonce,
+        "gas": gas,
+        "maxFeePerGas": request.gas_price_wei,
+        "maxPriorityFeePerGas": request.gas_price_wei,
+        "value": request.value_wei,
+        "data": request.data,
+        "to": b"" if request.to is None else request.to,
+        "accessList": [
+            {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
+            for address, keys in request.access_list
+        ],
+    }
+    return read_transaction(bytes(account.signer().sign_transaction(fields).raw_transaction))
+
+
+def message_signature(chain: DevChain, signer: Address, message: bytes) -> bytes:
+    """The signature of a message behind Ethereum's prefix (EIP-191); raises `UnknownAccount`."""
+    return _signature(_account(chain, signer), encode_defunct(message))
+
+
+def typed_signature(chain: DevChain, signer: Address, data: dict[str, Any]) -> bytes:
+    """The signature of typed data (EIP-712); raises `UnknownAccount`, `BadTypedData`."""
+    account = _account(chain, signer)
+    try:
+        encoded = encode_typed_data(full_message=data)
+    except Exception as error:  # the library raises whatever its parts raise
+        raise BadTypedData(f"{type(error).__name__}: {error}") from error
+    return _signature(account, encoded)
+
+
+def _account(chain: DevChain, signer: Address) -> DevAccount:
+    account = chain.keys.get(signer)
+    if account is None:
+        raise UnknownAccount(signer)
+    return account
+
+
+def _signature(account: DevAccount, message: SignableMessage) -> bytes:
+    return bytes(account.signer().sign_message(message).signature)
