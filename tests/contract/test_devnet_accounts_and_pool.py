@@ -71,7 +71,8 @@ def test_a_transaction_that_is_signed_only_can_be_sent_later() -> None:
 def proven(root: bytes, key: bytes, nodes: list[str]) -> bytes:
     """What the nodes prove to stand under a key; raises where they prove nothing."""
     decoded = [rlp.decode(bytes.fromhex(node[2:])) for node in nodes]
-    return bytes(HexaryTrie.get_from_proof(root, keccak256(key), decoded))
+    trie: Any = HexaryTrie
+    return bytes(trie.get_from_proof(root, keccak256(key), decoded))
 
 
 def test_a_proof_leads_from_the_state_root_to_an_account_and_its_words() -> None:
