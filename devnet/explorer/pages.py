@@ -63,7 +63,7 @@ def explorer_routes(owner: Owner) -> list[Route]:
         page("/channel/{hash}", "channel.html", lambda r: partial(scenes.channel, id_=_hash(r))),
         Route("/search", _search(owner), methods=["GET"]),
         *(Route(f"/{name}", _file(name, kind), methods=["GET"]) for name, kind in FILES.items()),
-        Route("/{rest:path}", _nothing, methods=["GET"]),
+        Route("/{rest:path}", _nothing, methods=["GET", "POST"]),
     ]
 
 
