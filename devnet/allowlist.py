@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from ..channels.ids import Address
 from .errors import AllowlistRefused
-from .store import ChainStore
+
+
+class Kept(Protocol):
+    """Where the addresses are kept: a chain's store, or a test's memory."""
+
+    def allowed(self) -> Sequence[Address]:
+        """All addresses."""
+
+    def allow(self, addresses: Sequence[Address]) -> None:
+        """Add addresses."""
+
+    def disallow(self, addresses: Sequence[Address]) -> None:
+        """Remove addresses."""
+
+    def writing(self) -> AbstractContextManager[object]:
+        """What is changed inside is changed as one."""
 
 
 class Allowlist:
     """The addresses of one chain's allowlist; its errors are in Besu's words."""
 
-    def __init__(self, store: ChainStore) -> None:
+    def __init__(self, store: Kept) -> None:
         self._store = store
         self._allowed = frozenset(store.allowed())
 

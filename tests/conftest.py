@@ -39,18 +39,54 @@ SLOW_FIRST = ("docs", "durability", "end_to_end", "fault", "byzantine")
 """Folders whose files take long: begun last, they would leave the other workers idle at the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by folder; within one the order stays as collected."""
+CLIENTS = Path(__file__).parent / "clients"
+CHAIN = os.environ.get("FARTHING_TEST_CHAIN", "devnet")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out other people's clients, which need node, unless they are named."""
+    named = any("clients" in argument for argument in config.args)
+    return True if collection_path == CLIENTS and not named else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort by folder; within one the order stays as collected.
+
+    On another chain than the devnet, keep the tests that use the chain. Anvil takes transactions
+    from anybody: tests marked `allowlist` are skipped there, for the reason that stands with them.
+    """
     ranks = {folder: rank for rank, folder in enumerate(SLOW_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+    if CHAIN == "devnet":
+        return
+    of_the_chain = {
+        item: not {"hub_city", "own_chain"}.isdisjoint(getattr(item, "fixturenames", ()))
+        for item in items
+    }
+    config.hook.pytest_deselected(items=[item for item in items if not of_the_chain[item]])
+    items[:] = [item for item in items if of_the_chain[item]]
+    for item in items:
+        mark = item.get_closest_marker("allowlist")
+        if mark is not None and CHAIN == "anvil":
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+
+
+@pytest.fixture(scope="module")
+def own_chain() -> Iterator[str]:
+    """The URL of a chain of a file's own: the devnet unless FARTHING_TEST_CHAIN says another."""
+    from .chains import served_chain  # noqa: PLC0415 - it imports an EVM, which not all need
+
+    with served_chain() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def hub_city(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[City]":
-    """One devnet with the contracts for every test of the hub; web3 is imported when used."""
-    from .hub_world import build_city, served_devnet  # noqa: PLC0415 - as said
+    """One chain with the contracts for every test of the hub; web3 is imported when used."""
+    from .chains import served_chain  # noqa: PLC0415 - as said
+    from .hub_world import build_city  # noqa: PLC0415 - as said
 
-    with served_devnet() as rpc_url:
+    with served_chain() as rpc_url:
         yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import secrets
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
@@ -59,7 +58,6 @@ from farthing.channels.units import UCENT_PER_UNIT
 from farthing.channels.voucher import Payment
 from farthing.cli.main import main
 from farthing.devnet.accounts import development_signer
-from farthing.devnet.up import DevnetConfig, serve
 from farthing.node.administration import Administrator, Registration, Role
 from farthing.node.chain import Head, MemberStatus, Web3Chain
 from farthing.node.config import HubConfig, load
@@ -141,31 +139,6 @@ class City:
         later = self.chain.head().timestamp + seconds
         self.ask("evm_setNextBlockTimestamp", hex(later))
         self.ask("evm_mine")
-
-
-@contextmanager
-def served_devnet() -> Iterator[str]:
-    """A devnet in a thread with its own loop, until the block ends; gives its URL."""
-    ready: list[str] = []
-    started = threading.Event()
-    control: list[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = []
-
-    async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            running = await nursery.start(serve, DevnetConfig(port=0, block_time_ms=0))
-            control.append((trio.lowlevel.current_trio_token(), nursery.cancel_scope))
-            ready.append(running.rpc_url)
-            started.set()
-
-    thread = threading.Thread(target=trio.run, args=(run,), daemon=True)
-    thread.start()
-    assert started.wait(60)
-    try:
-        yield ready[0]
-    finally:
-        token, scope = control[0]
-        token.run_sync_soon(scope.cancel)
-        thread.join(30)
 
 
 def build_city(rpc_url: str, folder: Path) -> City:

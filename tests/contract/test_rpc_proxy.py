@@ -24,7 +24,7 @@ from farthing.devnet.accounts import dev_accounts
 from farthing.devnet.faults.rpc_faults import GARBLED, Fault, RpcFault, UnknownFault, read_fault
 from farthing.devnet.faults.rpc_proxy import RpcProxy
 
-from ..hub_world import served_devnet
+from ..chains import served_devnet
 
 ALICE, BOB = dev_accounts(2)
 UNKNOWN = "0x" + "11" * 32

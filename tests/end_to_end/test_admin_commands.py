@@ -70,6 +70,7 @@ def test_a_deployment_is_written_once_and_a_second_is_refused(
     assert json.loads(out.read_text())["block"] == first.json["block"]
 
 
+@pytest.mark.allowlist("its deployer is an account that the chain does not admit")
 def test_a_deployment_that_fails_leaves_no_record(hub_city: City, tmp_path: Path) -> None:
     out = tmp_path / "deployment.json"
     # an account of the mnemonic that the chain does not admit
@@ -106,6 +107,7 @@ def test_a_record_where_none_can_be_written_is_named(hub_city: City, tmp_path: P
 # -- members and credit ---------------------------------------------------------------------------
 
 
+@pytest.mark.allowlist("it looks whether a new member was admitted")
 def test_members_are_registered_shown_suspended_and_removed(chain: list[str]) -> None:
     alice = address_to_hex(new_signer().address)
     shown = farthing("member", "show", alice, *chain, "--json")

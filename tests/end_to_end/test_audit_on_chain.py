@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from web3 import HTTPProvider, Web3
+from web3.middleware import ExtraDataToPOAMiddleware
 
 from farthing.channels.deployment import Deployment
 from farthing.channels.eip712 import close_digest, withdrawal_digest
@@ -278,24 +279,13 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Chain]:
-    devnet = subprocess.Popen(
-        [*CLI, "devnet", "up", "--port", "0", "--block-time", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert devnet.stdout is not None
-    with devnet.stdout:
-        url = json.loads(devnet.stdout.readline())["rpc"]
-        provider = HTTPProvider(url)
-        try:
-            yield Chain(url=url, web3=Web3(provider))
-        finally:
-            for session in provider._request_session_manager.session_cache._data.values():
-                session.close()
-            devnet.terminate()
-            devnet.wait(timeout=30)
+def chain(own_chain: str) -> Iterator[Chain]:
+    provider = HTTPProvider(own_chain)
+    web3 = Web3(provider)
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)  # as QBFT's blocks need
+    yield Chain(url=own_chain, web3=web3)
+    for session in provider._request_session_manager.session_cache._data.values():
+        session.close()
 
 
 @pytest.fixture(scope="module")

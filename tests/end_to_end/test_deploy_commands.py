@@ -1,22 +1,20 @@
 """`farthing deploy` and `farthing audit contract` as somebody types them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from farthing.devnet.accounts import dev_accounts
 
-from ..hub_world import farthing, served_devnet
+from ..hub_world import farthing
 
 _, GOVERNANCE, MALLORY = (account.checksum_address for account in dev_accounts(3))
 
 
-@pytest.fixture(scope="module")
-def rpc_url() -> Iterator[str]:
-    with served_devnet() as url:
-        yield url
+@pytest.fixture
+def rpc_url(own_chain: str) -> str:
+    return own_chain
 
 
 def test_a_governance_is_the_registrar_and_the_deployer_is_nobody(

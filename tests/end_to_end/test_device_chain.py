@@ -4,12 +4,7 @@ The contracts are deployed and the members registered with web3, an implementati
 does not have; whatever the device then reads or sends is its own.
 """
 
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +13,7 @@ import trio
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 from web3.logs import DISCARD
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import RPCEndpoint, TxReceipt
 
 from farthing.channels import eip712
@@ -133,27 +129,9 @@ class City:
         return sign_voucher(separator, signer, channel=channel, payer=payer, total=total)
 
 
-@contextmanager
-def devnet() -> Iterator[str]:
-    """`farthing devnet up`, with a block for each transaction."""
-    program = "from farthing.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "devnet", "up"]
-    with subprocess.Popen(
-        [*command, "--port", "0", "--block-time", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["rpc"]
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
-
-
 def build_city(url: str) -> City:
     web3 = Web3(HTTPProvider(url))
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)  # as QBFT's blocks need
     registrar, treasury, hub, alice, device, *_, stranger = dev_accounts(10)
     contracts: dict[str, Any] = {}
     blocks: dict[str, int] = {}
@@ -197,9 +175,8 @@ def build_city(url: str) -> City:
 
 
 @pytest.fixture(scope="module")
-def city() -> Iterator[City]:
-    with devnet() as url:
-        yield build_city(url)
+def city(own_chain: str) -> City:
+    return build_city(own_chain)
 
 
 @pytest.fixture
@@ -475,6 +452,7 @@ async def test_wallet_and_hub_read_the_same_settlements_of_a_lane(
     assert await settled(alice, through, through) == []
 
 
+@pytest.mark.allowlist("it takes an account off the allowlist")
 async def test_a_nonmembers_transaction_is_refused_by_the_chain(
     city: City, reader: ChainReader, calls: ContractCalls
 ) -> None:

@@ -25,7 +25,7 @@ from farthing.node.certificate import make_certificate
 from farthing.node.doctor import check_certificate
 
 from ..agency import Agency, running_agency
-from ..hub_world import build_city, farthing, served_devnet
+from ..hub_world import build_city, farthing
 from .small_city import PRICE_UCENT, SmallCity, earn, until
 
 OK, WARNING, PROBLEM, NOT_CHECKED = Verdict
@@ -333,12 +333,11 @@ async def test_what_is_at_risk_is_told_of_each_channel(city: SmallCity) -> None:
 
 
 @pytest.fixture(scope="module")
-def agency(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agency]:
+def agency(own_chain: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agency]:
     """An agency on a chain of its own: others move their chain's clock, which a doctor notices."""
-    with served_devnet() as rpc_url:
-        city = build_city(rpc_url, tmp_path_factory.mktemp("city"))
-        with running_agency(city, tmp_path_factory.mktemp("agency")) as agency:
-            yield agency
+    city = build_city(own_chain, tmp_path_factory.mktemp("city"))
+    with running_agency(city, tmp_path_factory.mktemp("agency")) as agency:
+        yield agency
 
 
 def rows_of(done: Any) -> dict[str, dict[str, str]]:

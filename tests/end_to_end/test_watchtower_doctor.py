@@ -1,7 +1,7 @@
 """The doctor names what is wrong with a watchtower, and what to do; each check can fail."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from ..hub_world import (
     build_city,
     farthing_beside,
     new_signer,
-    served_devnet,
     until,
 )
 from ..tower_world import (
@@ -84,10 +83,9 @@ async def keeps(city: City, street: Street, tower: Tower, wallet: Signer) -> Ter
 
 
 @pytest.fixture(scope="module")
-def hub_city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+def hub_city(own_chain: str, tmp_path_factory: pytest.TempPathFactory) -> City:
     """A chain of these tests' own: others let years pass on theirs, which a doctor has to tell."""
-    with served_devnet() as rpc_url:
-        yield build_city(rpc_url, tmp_path_factory.mktemp("city"))
+    return build_city(own_chain, tmp_path_factory.mktemp("city"))
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from farthing.node import liquidity as liquidity_module
 from farthing.node.chain import Web3Chain
 from farthing.node.sender import TransactionFailed, TransactionUnknown, connect
 
+from ..chains import served_devnet
 from ..hub_world import (
     FLOW_UCENT,
     City,
     TinyWallet,
     build_city,
     running_hub,
-    served_devnet,
 )
 from .test_chain_trouble import Troubled, troubled
 

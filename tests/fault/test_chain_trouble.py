@@ -19,6 +19,7 @@ from farthing.node.chain import Web3Chain
 from farthing.node.hub import Hub
 from farthing.node.sender import TransactionFailed, connect
 
+from ..chains import served_devnet
 from ..hub_world import (
     FLOW_UCENT,
     City,
@@ -26,7 +27,6 @@ from ..hub_world import (
     build_city,
     hub_folder,
     running_hub,
-    served_devnet,
     tiny_wallet,
     until,
 )

@@ -21,11 +21,11 @@ from farthing.node.home import OUTBOX_NAME
 from farthing.node.hub import Hub
 from farthing.node.sender import Sender, TransactionUnknown, checksum, connect
 
+from ..chains import served_devnet
 from ..hub_world import (
     City,
     TinyWallet,
     build_city,
-    served_devnet,
     tiny_wallet,
 )
 from ..small_node import is_empty

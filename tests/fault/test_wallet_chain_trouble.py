@@ -24,6 +24,7 @@ from farthing.devnet.faults.rpc_faults import UNUSABLE, Fault, RpcFault
 from farthing.devnet.faults.rpc_proxy import RpcProxy
 from farthing.node.hub import Hub
 
+from ..chains import served_devnet
 from ..hub_world import (
     FLOW_UCENT,
     PASSWORD,
@@ -32,7 +33,6 @@ from ..hub_world import (
     hub_folder,
     reading,
     running_hub,
-    served_devnet,
 )
 from ..real_wallet import PATIENCE_SECONDS, Device, make_device, until
 from .disks import no_outbox

@@ -31,7 +31,8 @@ from farthing.node.chain import MemberStatus
 from farthing.node.deploying import deploy
 from farthing.node.sender import connect
 
-from ..hub_world import City, build_city, farthing, served_devnet
+from ..chains import served_devnet
+from ..hub_world import City, build_city, farthing
 
 # From Besu's page "Configure QBFT consensus": four validators, and none where a contract says who.
 PAGE = bytes.fromhex(
