@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
-from tests.hub_world import served_devnet
+from tests.chains import served_devnet
 from web3.logs import DISCARD
 
 from farthing.channels.units import UCENT_PER_CENT

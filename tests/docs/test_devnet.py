@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.hub_world import served_devnet
+from tests.chains import served_devnet
 
 from farthing.cli.devnet import devnet
 
