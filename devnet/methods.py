@@ -17,6 +17,7 @@ from .overrides import overrides
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
 from .records import Block
 from .reorg import Fate, reorganise, snapshots_of
+from .served import status, stop
 from .tracing import methods as tracing
 from .views import (
     block_view,
@@ -363,6 +364,8 @@ METHODS: dict[str, Method] = {
     "evm_setNextBlockTimestamp": Method(answer=_set_next_timestamp, most=1),
     "evm_snapshot": Method(answer=_snapshot, most=0),
     "farthing_reorg": Method(answer=_reorg, most=2),
+    "farthing_status": Method(answer=status, most=0),
+    "farthing_stop": Method(answer=stop, most=0),
     "hardhat_mine": Method(answer=_anvil_mine, most=2),
     "net_listening": Method(answer=_listening, most=0),
     "net_peerCount": Method(answer=_no_quantity, most=0),

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
@@ -23,10 +23,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from .errors import CannotListen, NotLoopback, PortInUse
+from .explorer.pages import explorer_routes
 from .rpc import INVALID_REQUEST, PARSE_ERROR, Rpc, error_response
 from .websocket import websocket_endpoint
 
@@ -168,16 +169,11 @@ def application(owner: Owner) -> Starlette:
         answer = await owner.answer(payload)
         return Response(status_code=204) if answer is None else _json(answer)
 
-    async def get(_request: Request) -> Response:
-        return PlainTextResponse(
-            "This is a Farthing devnet. JSON-RPC answers on POST / and by WebSocket.\n"
-        )
-
     return Starlette(
         routes=[
             Route("/", post, methods=["POST"]),
-            Route("/", get, methods=["GET"]),
             WebSocketRoute("/", websocket_endpoint(owner, parse, _dumps)),
+            *explorer_routes(owner),
         ],
         middleware=[
             # A page that rebinds its own name to 127.0.0.1 still sends that name.
@@ -233,8 +229,13 @@ def _refusal(status: int, text: str) -> Response:
     return _json(_dumps(error_response(None, INVALID_REQUEST, text)), status)
 
 
-async def serve_rpc(owner: Owner, listener: socket.socket) -> None:
-    """Serve until cancelled; takes over the listening socket and closes it."""
+async def serve_rpc(
+    owner: Owner, listener: socket.socket, until: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Serve until cancelled, or until told: then what is under way is answered first.
+
+    Takes over the listening socket and closes it.
+    """
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
@@ -243,4 +244,8 @@ async def serve_rpc(owner: Owner, listener: socket.socket) -> None:
     config.keep_alive_timeout = IDLE_SECONDS
     config.websocket_max_message_size = BODY_BYTES_MAX
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION_MAX
-    await serve_http(application(owner), config)  # type: ignore[arg-type]  # Starlette is an ASGI app
+    await serve_http(
+        application(owner),  # type: ignore[arg-type]  # Starlette is an ASGI app
+        config,
+        shutdown_trigger=until,
+    )

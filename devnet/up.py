@@ -6,6 +6,7 @@ import json
 import logging
 import sqlite3
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,7 @@ from .accounts import ACCOUNTS_DEFAULT, DevAccount
 from .chain import CHAIN_ID_DEFAULT, ChainSettings, DevChain
 from .errors import BadSetting
 from .rpc import Rpc
+from .served import Served, is_served
 from .server import Owner, listen, serve_rpc, url_of
 
 PORT_DEFAULT = 8545
@@ -77,7 +79,7 @@ async def serve(
     *,
     task_status: trio.TaskStatus[RunningDevnet] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a devnet until cancelled; `task_status` is started once it answers.
+    """Run a devnet until cancelled or told to stop; `task_status` is started once it answers.
 
     `running = await nursery.start(serve, DevnetConfig(port=0))`. Raises a `StartRefused`.
     """
@@ -86,6 +88,8 @@ async def serve(
         allowed = f"0 for a block with each transaction, or 0.05 to {BLOCK_TIME_MS_MAX // 1000}"
         raise BadSetting("block time in seconds", config.block_time_ms / 1_000, allowed)
     listener = listen(config.host, config.port)
+    # The port is given up last: who finds it closed may open the chain's folder.
+    held = listener.dup()
     try:
         chain = DevChain(
             ChainSettings(
@@ -98,6 +102,7 @@ async def serve(
         )
     except BaseException:
         listener.close()
+        held.close()
         raise
     try:
         running = RunningDevnet(
@@ -106,15 +111,27 @@ async def serve(
             block_time_ms=config.block_time_ms,
             accounts=chain.accounts,
         )
+        stopping = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+        is_served(
+            chain,
+            Served(
+                rpc_url=running.rpc_url,
+                started_seconds=time.monotonic(),
+                stop=lambda: token.run_sync_soon(stopping.set),
+            ),
+        )
         owner = Owner(Rpc(chain))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_rpc, owner, listener)
             chain.interval_ms = config.block_time_ms
             nursery.start_soon(_mine_on_schedule, owner)
             # The socket listens already: a request made now waits for the server's first turn.
             task_status.started(running)
+            await serve_rpc(owner, listener, stopping.wait)
+            nursery.cancel_scope.cancel()
     finally:
         chain.close()
+        held.close()
 
 
 async def _mine_on_schedule(owner: Owner) -> None:

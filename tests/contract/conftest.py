@@ -5,12 +5,16 @@ After each test its money must be conserved.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from . import conservation
 from .city import City, compiled
 from .evm import Contract, Evm, Person
+
+if TYPE_CHECKING:
+    from .lively import Lively
 
 
 @contextmanager
@@ -46,3 +50,12 @@ def hostile_city(built_hostile_city: City) -> Iterator[City]:
     """A city whose token misbehaves towards the receivers that a test names."""
     with anew(built_hostile_city) as city:
         yield city
+
+
+@pytest.fixture(scope="session")
+def lively_devnet(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Lively]":
+    """A served devnet with channels that were opened and settled; tests leave it as it was."""
+    from .lively import lively  # noqa: PLC0415 - web3 takes a second to import
+
+    with lively(tmp_path_factory.mktemp("lively")) as world:
+        yield world
