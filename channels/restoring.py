@@ -92,31 +92,21 @@ def _untold(state: Channel, first_nonce: int) -> Channel:
 def news(
     state: Channel, first_nonce: int, payments: tuple[Payment, ...]
 ) -> tuple[Channel, tuple[Effect, ...]]:
-    """Tell of payments that were just taken, as far as no settlement is left that speaks of them.
+    """Tell of payments that were just taken, unless a settlement is left that speaks of them.
 
-    What the payer settled before we had it is told once it has come up to that settlement: it is
-    then the history that was settled.
+    What the payer settled before we had it is told once it has come up to the last settlement: it
+    is then the history that was settled. An earlier one may be of another history.
     """
     held = state.received.total
-    passed = [one for one in state.settlements if one.transferred_ucent <= held.transferred_ucent]
     state = replace(state, settlements=above(state.settlements, held.transferred_ucent))
     if state.untold_from is None and not state.settlements:
         return state, (TellReceived(first_nonce=first_nonce, payments=payments),)
-    state = _untold(state, first_nonce)
-    if not state.settlements:
-        return tell_all(state)
-    return _tell_through(state, passed[-1].nonce) if passed else (state, ())
+    return tell_all(_untold(state, first_nonce))
 
 
 def tell_all(state: Channel) -> tuple[Channel, tuple[Effect, ...]]:
     """Tell of everything that was held back, once nothing is settled that we do not hold."""
     if state.untold_from is None or state.stopped is not None or behind_the_chain(state):
         return state, ()
-    state, told = _tell_through(state, state.received.total.nonce)
-    return replace(state, untold_from=None), told
-
-
-def _tell_through(state: Channel, last_nonce: int) -> tuple[Channel, tuple[Effect, ...]]:
-    first_nonce = state.told_nonce + 1
-    told = TellStored(first_nonce=first_nonce, last_nonce=last_nonce)
-    return replace(state, untold_from=last_nonce + 1), (told,)
+    told = TellStored(first_nonce=state.told_nonce + 1, last_nonce=state.received.total.nonce)
+    return replace(state, untold_from=None), (told,)

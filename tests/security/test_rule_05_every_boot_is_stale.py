@@ -181,9 +181,9 @@ def payments(*amounts_ucent: int, salt: int = 0) -> list[Payment]:
     return [payment(amount, number=n + salt) for n, amount in enumerate(amounts_ucent, 1)]
 
 
-def pays_otherwise(*settlements: Settlement) -> Step:
+def pays_otherwise(*settlements: Settlement, amounts: tuple[int, ...] = (4, 3)) -> Step:
     """Bob pays a restored alice 4 and 3, under his own signature, and not what was settled."""
-    made = payments(4, 3, salt=50)
+    made = payments(*amounts, salt=50)
     signed = voucher(Side.B, replay(LaneTotal(), made)[-1])
     other = Update(channel=CHANNEL, first_nonce=1, signature=signed.signature, payments=tuple(made))
     settled = (0, settlements[-1].transferred_ucent) if settlements else (0, 7)
@@ -222,6 +222,12 @@ def test_a_payer_hides_no_settlement_behind_one_of_its_own() -> None:
     """An endpoint, or bob's second settlement, leaves out the one that alice has forgotten."""
     hidden = settlement(4, 3, salt=50, before_ucent=6)
     assert refused(pays_otherwise(hidden).effects) == "settlements-unread"
+
+
+def test_a_settlement_of_its_own_vouches_for_nothing_before_the_one_that_was_forgotten() -> None:
+    """Bob settles another history's first payment before alice settles what she forgets then."""
+    rows = settlement(4, salt=50), settlement(3, 4, before_ucent=4)
+    assert told(pays_otherwise(*rows, amounts=(4,))) == []
 
 
 def test_part_of_what_was_settled_is_told_to_nobody() -> None:

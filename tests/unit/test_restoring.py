@@ -187,14 +187,31 @@ def test_payments_short_of_the_settlement_are_stored_and_acknowledged_and_not_to
     assert told(after) == [TellReceived(first_nonce=4, payments=(payment(13, number=4),))]
 
 
-def test_what_has_come_up_to_an_older_settlement_is_told_before_the_newest_is_reached() -> None:
+def test_what_has_come_up_to_an_older_settlement_is_told_when_the_newest_is_reached() -> None:
     rows = (settlement(lane(5)), settlement(lane(*AMOUNTS), before_ucent=5))
     first = paid(settled(*rows), payments(5, 7))
-    assert told(first) == [TellStored(first_nonce=1, last_nonce=1)]
-    assert (first.state.untold_from, first.state.told_nonce) == (2, 1)
+    assert told(first) == []
+    assert (first.state.untold_from, first.state.told_nonce) == (1, 0)
     assert first.state.settlements == rows[1:]
     last = paid(first.state, payments(*AMOUNTS)[2:], first=3)
-    assert told(last) == [TellStored(first_nonce=2, last_nonce=3)]
+    assert told(last) == [TellStored(first_nonce=1, last_nonce=3)]
+
+
+def test_an_older_settlement_of_another_history_than_the_newest_vouches_for_nothing() -> None:
+    """The payer settled a history of one payment, and then we the one that we have forgotten."""
+    other = payments(5, 7, salt=90)
+    rows = (
+        settlement(replay(LaneTotal(), other[:1])[-1]),
+        settlement(lane(*AMOUNTS), before_ucent=5),
+    )
+    first = paid(settled(*rows), other[:1])
+    assert told(first) == []
+    late = paid(first.state, other[1:], first=2)
+    assert told(late) == []
+    last = paid(late.state, payments(*AMOUNTS)[2:], first=3)
+    (stopped,) = told(last)
+    assert isinstance(stopped, TellStopped)
+    assert last.state.told_nonce == 0
 
 
 def test_what_was_held_back_is_told_when_the_settlement_is_gone_from_the_chain() -> None:
