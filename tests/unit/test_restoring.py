@@ -20,7 +20,7 @@ from farthing.channels.events import (
 )
 from farthing.channels.ids import to_hex
 from farthing.channels.messages import Ack, Error, Reestablish, Update
-from farthing.channels.restoring import above, are_all, needs_settlements
+from farthing.channels.restoring import above, are_all, awaits_settlements, needs_settlements
 from farthing.channels.state import ChainStatus, Channel, Phase, ReceivedLane, Settlement
 from farthing.channels.terms import Side
 from farthing.channels.transition import step
@@ -151,6 +151,16 @@ def test_payments_whose_signature_is_checked_after_a_settlement_is_seen_are_aske
     checked = step(seen, Verified(voucher=signed), moment())
     assert (checked.state.received, checked.state.refusing) == (ReceivedLane(), True)
     assert [type(effect) for effect in checked.effects] == [Send]
+
+
+def test_events_are_asked_for_again_only_of_a_lane_that_is_behind_and_has_not_read_them() -> None:
+    missing = step(channel(), ObservedChannel(view=view(settled_ucent=(0, 5))), moment()).state
+    assert awaits_settlements(missing)
+    assert not awaits_settlements(settled(settlement(lane(5))))
+    assert not awaits_settlements(replace(missing, chain=None))
+    ended = view(settled_ucent=(0, 5), status=ChainStatus.CLOSING)
+    assert not awaits_settlements(replace(missing, chain=ended))
+    assert not awaits_settlements(channel())
 
 
 # -- the history that was settled ----------------------------------------------------------------
