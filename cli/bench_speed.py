@@ -62,7 +62,7 @@ def updates(*, within: Path | None) -> Mapping[str, Any]:
     Example:
       farthing bench updates --json
     """
-    from ..devnet.bench.updates import bench_updates  # noqa: PLC0415
+    from ..devnet.bench.updates import bench_updates  # noqa: PLC0415 - see above
 
     return bench_updates(within=within)
 
@@ -78,7 +78,7 @@ def coalesced(*, within: Path | None) -> Mapping[str, Any]:
     Example:
       farthing bench coalesced --json
     """
-    from ..devnet.bench.coalesced import bench_coalesced  # noqa: PLC0415
+    from ..devnet.bench.coalesced import bench_coalesced  # noqa: PLC0415 - see above
 
     return bench_coalesced(within=within)
 
@@ -94,7 +94,7 @@ def latency(*, within: Path | None) -> Mapping[str, Any]:
     Example:
       farthing bench latency --json
     """
-    from ..devnet.bench.latency import bench_latency  # noqa: PLC0415
+    from ..devnet.bench.latency import bench_latency  # noqa: PLC0415 - see above
 
     return bench_latency(within=within)
 
@@ -111,7 +111,7 @@ def fan_in(*, within: Path | None) -> Mapping[str, Any]:
     Example:
       farthing bench fan-in --json
     """
-    from ..devnet.bench.fan_in import bench_fan_in  # noqa: PLC0415
+    from ..devnet.bench.fan_in import bench_fan_in  # noqa: PLC0415 - see above
 
     return bench_fan_in(within=within)
 
@@ -129,7 +129,7 @@ def memory(*, within: Path | None, connections: int) -> Mapping[str, Any]:
     Example:
       farthing bench memory --json
     """
-    from ..devnet.bench.memory import bench_memory  # noqa: PLC0415
+    from ..devnet.bench.memory import bench_memory  # noqa: PLC0415 - see above
 
     return bench_memory(connections=connections, within=within)
 
@@ -145,7 +145,7 @@ def settle(*, within: Path | None) -> Mapping[str, Any]:
     Example:
       farthing bench settle --json
     """
-    from ..devnet.bench.settle import bench_settle  # noqa: PLC0415
+    from ..devnet.bench.settle import bench_settle  # noqa: PLC0415 - see above
 
     return bench_settle(within=within)
 
@@ -168,7 +168,7 @@ def peers(*, within: Path | None, environment: Path | None) -> Mapping[str, Any]
     Example:
       farthing bench peers --json
     """
-    from ..devnet.bench.peers import bench_peers  # noqa: PLC0415
+    from ..devnet.bench.peers import bench_peers  # noqa: PLC0415 - see above
 
     return bench_peers(environment=environment, within=within)
 
@@ -191,7 +191,7 @@ def everything(*, save: Path, as_json: bool) -> None:
     Example:
       farthing bench all --save docs/benchmarks
     """
-    from ..devnet.bench.everything import run_all  # noqa: PLC0415
+    from ..devnet.bench.everything import run_all  # noqa: PLC0415 - see above
 
     emit(run_all(save), as_json=as_json)
 
@@ -219,7 +219,7 @@ def city(*, results: Path | None, payments_a_day: float, form: Form, **asked: An
     Example:
       farthing bench city --devices 1000000
     """
-    from ..devnet.bench.capacity import City, bench_city  # noqa: PLC0415
+    from ..devnet.bench.capacity import City, bench_city  # noqa: PLC0415 - see above
 
     answer = bench_city(City(payments_per_device_day=payments_a_day, **asked), results)
     if form is Form.JSON:

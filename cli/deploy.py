@@ -26,9 +26,7 @@ def _checksummed(
     return address
 
 
-@click.command()
-@rpc_option
-@click.option(
+out_option = click.option(
     "--out",
     metavar="FILE",
     type=FILE,
@@ -36,6 +34,11 @@ def _checksummed(
     show_default=True,
     help="Record to write; it must not exist.",
 )
+
+
+@click.command()
+@rpc_option
+@out_option
 @click.option(
     "--governance",
     metavar="ADDRESS",

@@ -10,6 +10,7 @@ import click
 from ..channels.client.deployment_file import read_deployment
 from ..channels.ids import address_to_hex
 from ..devnet.asking import METHOD_NOT_FOUND, HttpAsk, RefusedByDevnet
+from .deploy import out_option
 from .devnet_rpc import rpc_option
 from .keys import FILE
 from .output import Form, emit, emit_rows, json_option, reports_errors, rows_options
@@ -44,14 +45,7 @@ def accounts(*, count: int, form: Form) -> None:
 
 
 @click.command(epilog="Example: farthing devnet deploy --out deployment.json")
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=FILE,
-    default=Path("deployment.json"),
-    show_default=True,
-    help="Record to write; it must not exist.",
-)
+@out_option
 @rpc_option
 @json_option
 @reports_errors

@@ -265,7 +265,7 @@ def _follow(viewer: Viewer, first: int, names: tuple[str, ...], *, as_json: bool
         first = max(first, head + 1)
         for number in [number for number in seen if number < first - REMEMBERED_BLOCKS]:
             del seen[number]
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # until Ctrl-C: HTTP tells nobody of a new block
 
 
 def _taken_back(viewer: Viewer, seen: dict[int, str]) -> int | None:

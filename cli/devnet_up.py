@@ -271,5 +271,5 @@ def _is_gone(rpc_url: str) -> bool:
             socket.create_connection(address, timeout=DOWN_SECONDS_MAX).close()
         except OSError:
             return True
-        time.sleep(DOWN_POLL_SECONDS)
+        time.sleep(DOWN_POLL_SECONDS)  # a port that is let go tells nobody
     return False

@@ -153,3 +153,18 @@ def test_a_payment_that_is_resent_in_doubt_is_refused_once() -> None:
     first = step(channel(doubt_ends=ENDS), Received(message=OFFERED[0]), moment())
     again = step(first.state, Received(message=OFFERED[0]), moment())
     assert (len(first.effects), again) == (1, Step(state=first.state))
+
+
+def test_an_offer_that_a_reorganisation_revived_holds_up_payments() -> None:
+    """Bob took his money, so that the offer ended; then the block that took it is replaced."""
+    taken = replace(view(), deposit_ucent=(100, 100), withdrawn_ucent=(0, 100))
+    undone = replace(taken, block=taken.block + 1, withdrawn_ucent=(0, 0))
+    after = step(channel(chain=taken, link=Link.LIVE), ObservedChannel(view=undone), moment()).state
+    signed = voucher(Side.B, lane(5))
+    update = Update(
+        channel=CHANNEL, first_nonce=1, payments=(payment(5),), signature=signed.signature
+    )
+    (answer,) = step(after, Received(message=update), moment()).effects
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Error)
+    assert answer.message.code == "not-now"
