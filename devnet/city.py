@@ -112,6 +112,14 @@ class City:
         """The residents' own wallets."""
         return [wallet for wallet in self.wallets.values() if wallet.role is Role.RESIDENT]
 
+    def stop(self) -> None:
+        """Stop hub and wallets, all at once and for good; whoever waits for one of them fails."""
+        processes = [self.hub, *(wallet.process for wallet in self.wallets.values())]
+        for process in processes:
+            process.end()
+        for process in processes:
+            process.stop()
+
 
 @contextmanager
 def open_city(folder: Path, plan: Plan, say: Say) -> Iterator[City]:

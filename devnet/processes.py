@@ -61,6 +61,8 @@ class Process:
         self._reading: threading.Thread | None = None
         self._said_first = threading.Event()
         self._log_start = 0
+        self._starting = threading.Lock()
+        self._is_over = False
         self.ready: dict[str, Any] = {}
 
     def command_line(self) -> list[str]:
@@ -70,11 +72,15 @@ class Process:
         return [*child, self._program, *self.arguments]
 
     def start(self) -> None:
-        """Start without waiting; see `wait_ready`."""
+        """Start without waiting; see `wait_ready`. Raises `ProcessFailed` after `end`."""
         self.ready = {}
         self._said_first = threading.Event()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("a") as log:
+        with self._starting, self.log.open("a") as log:
+            if self._is_over:
+                raise ProcessFailed(
+                    f"{self.name} is not started again: everything is being stopped"
+                )
             self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
                 self.command_line(),
                 stdout=subprocess.PIPE,
@@ -165,6 +171,14 @@ class Process:
         self._running.kill()
         self._running.wait(STOP_SECONDS_MAX)
         self._finish_reading()
+
+    def end(self) -> None:
+        """SIGTERM without waiting, also where it is stopped, and for good: no life follows."""
+        with self._starting:
+            self._is_over = True
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if it does not end in time."""

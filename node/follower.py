@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ..channels.client.driver import Driver
-from ..channels.client.heads import ChainChanging, check_time
+from ..channels.client.heads import BlockContradicted, ChainChanging, check_time
 from ..channels.client.ledger import Statement
 from ..channels.client.settlements import SettledLook, Settlements
 from ..channels.client.vanished import what_vanished
@@ -176,6 +176,8 @@ class Follower:
                 self.on_replaced(0 if news.forgot else news.fork or 0)
             moved, self._moved = self._moved, trio.Event()
             moved.set()
+        elif head != self._head:
+            raise BlockContradicted(head.number, self._head.number)
         elif time.monotonic() - self._elapsed_at >= ELAPSE_SECONDS:
             self._elapse(driver, driver.channels)
         self._head_seen = seen

@@ -22,7 +22,7 @@ from ..state import STALE_DIVISOR, ChainStatus, ChainView, Channel, Moment, Sett
 from .chain import Head
 from .closings import Closings, Look
 from .driver import Driver
-from .heads import ChainChanging, check_time
+from .heads import BlockContradicted, ChainChanging, check_time
 from .ledger import Ledger, Statement
 from .ports import ChainPort
 from .pulse import Notices, Pulse
@@ -182,11 +182,13 @@ class Follower:
             driver.store([keep_head(head)])
 
     def _check_head(self, head: Head, now: int) -> None:
-        """Refuse a head before the newest that was read, and a time that would end offers early."""
+        """Refuse a head that cannot follow the newest that was read, and a time far ahead."""
         known = self._known
         if known is not None and head.block < known.block:
             self.identified = False
             raise HeadWentBack(f"block {head.block} was given after block {known.block}")
+        if known is not None and head.block_hash == known.block_hash and head != known:
+            raise BlockContradicted(head.block, known.block)
         check_time(
             block=head.block,
             timestamp=head.timestamp,

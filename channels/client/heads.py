@@ -30,6 +30,22 @@ class ChainFromTheFuture(ChainError):
         self.ahead_seconds = ahead_seconds
 
 
+class BlockContradicted(ChainError):
+    """A block's hash was given with another number or time than before: one of them is a lie."""
+
+    code = "block-contradicted"
+    remedy = "use another endpoint; this one does not serve the chain that it names"
+    retryable = True
+
+    def __init__(self, block: int, known_block: int) -> None:
+        super().__init__(
+            f"the hash of block {known_block} was given again for block {block}, or with another"
+            " time"
+        )
+        self.block = block
+        self.known_block = known_block
+
+
 def check_time(*, block: int, timestamp: int, now: int, ahead_seconds_max: int | None) -> None:
     """Refuse a time that would end offers and doubts long before they are dead (rule 3).
 

@@ -126,17 +126,27 @@ def _refusals(works: Sequence[Work], malformed: int) -> dict[str, int]:
 def _replay(city: City, works: list[Work], stage: Stage) -> tuple[Recovery, int]:
     """All devices and residents at once; the first device is killed on the way."""
     with ThreadPoolExecutor(max_workers=len(works) + len(city.residents()) + 1) as pool:
-        killed = pool.submit(_replay_and_kill, city, works[0], stage.say)
-        others = [pool.submit(submit, work, work.packs) for work in works[1:]]
-        uses = [pool.submit(pay_per_use, city, resident) for resident in city.residents()]
-        pending: list[Future[Any]] = [killed, *others, *uses]
-        while not all(future.done() for future in pending):
-            time.sleep(PROGRESS_SECONDS)
-            _progress(city, stage)
-        for future in others:
-            future.result()
-        recovery, paid_uses = killed.result(), sum(future.result() for future in uses)
-        list(pool.map(collect, works))
+        try:
+            return _replay_in(pool, city, works, stage)
+        except BaseException:
+            city.stop()  # else the pool would wait until everything was replayed
+            raise
+
+
+def _replay_in(
+    pool: ThreadPoolExecutor, city: City, works: list[Work], stage: Stage
+) -> tuple[Recovery, int]:
+    killed = pool.submit(_replay_and_kill, city, works[0], stage.say)
+    others = [pool.submit(submit, work, work.packs) for work in works[1:]]
+    uses = [pool.submit(pay_per_use, city, resident) for resident in city.residents()]
+    pending: list[Future[Any]] = [killed, *others, *uses]
+    while not all(future.done() for future in pending):
+        time.sleep(PROGRESS_SECONDS)
+        _progress(city, stage)
+    for future in others:
+        future.result()
+    recovery, paid_uses = killed.result(), sum(future.result() for future in uses)
+    list(pool.map(collect, works))
     _progress(city, stage)
     return recovery, paid_uses
 

@@ -17,6 +17,7 @@ from farthing.channels.client.folder import (
     write_settings,
 )
 from farthing.channels.client.follower import HeadWentBack
+from farthing.channels.client.heads import BlockContradicted
 from farthing.channels.client.keystore import WrongPassword
 from farthing.channels.client.ledger import LedgerUnusable
 from farthing.channels.client.results import TookTooLong
@@ -283,6 +284,29 @@ async def test_an_endpoint_that_fell_behind_is_not_believed(city: SmallCity) -> 
         city.chain.mine(blocks=6)
         await wallet._follower.refresh()
         assert wallet._follower.moment().head_block == head + 1
+
+
+async def test_a_known_block_is_not_believed_under_another_number_or_time(
+    city: SmallCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with city.wallet() as wallet:
+        await earn(wallet)
+        await wallet._follower.refresh()
+        head = await city.chain.head()
+        assert wallet._follower.moment().head_block == head.block
+        for lie in (
+            replace(head, block=head.block + 4),
+            replace(head, timestamp=head.timestamp + 1),
+        ):
+
+            async def lies(lie: Head = lie) -> Head:
+                return lie
+
+            monkeypatch.setattr(city.chain, "head", lies)
+            with pytest.raises(BlockContradicted, match="was given again"):
+                await wallet._follower.refresh()
+            moment = wallet._follower.moment()
+            assert (moment.head_block, moment.head_timestamp) == (head.block, head.timestamp)
 
 
 async def test_the_chain_fails_just_when_a_channel_is_checked(

@@ -10,7 +10,11 @@ import pytest
 import trio
 import trio.lowlevel
 
-from farthing.channels.client.heads import ChainChanging, ChainFromTheFuture
+from farthing.channels.client.heads import (
+    BlockContradicted,
+    ChainChanging,
+    ChainFromTheFuture,
+)
 from farthing.channels.events import ObservedChannel
 from farthing.channels.ids import Address
 from farthing.channels.restoring import unread
@@ -209,6 +213,17 @@ async def test_a_block_from_the_future_is_not_believed(hub: Parts) -> None:
     hub.chain.timestamp = now + 800
     await poll(hub, follower)
     assert follower.moment().head_timestamp == now + 800
+
+
+async def test_a_known_block_is_not_believed_under_another_number_or_time(hub: Parts) -> None:
+    follower = made_follower(hub)
+    await poll(hub, follower)
+    before, head = follower.moment(), hub.chain.head()
+    for lie in (replace(head, number=104), replace(head, timestamp=head.timestamp + 1)):
+        hub.chain.head = lambda lie=lie: lie  # type: ignore[method-assign, misc]
+        with pytest.raises(BlockContradicted, match="hash of block 100 was given again"):
+            await poll(hub, follower)
+        assert follower.moment() == before
 
 
 async def test_a_chain_that_went_back_is_waited_for(hub: Parts) -> None:
