@@ -28,6 +28,7 @@ from .output import emit, json_option, reports_errors
 if TYPE_CHECKING:
     from ..devnet.up import DevnetConfig, RunningDevnet
 
+WEI_PER_GWEI = 10**9
 DOWN_SECONDS_MAX = 30
 """A block with as much as fits takes seconds."""
 DOWN_POLL_SECONDS = 0.02
@@ -68,6 +69,30 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, value: str)
     return int(milliseconds)
 
 
+def _wei(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Gwei with up to nine decimals, as whole wei."""
+    if value is None:
+        return None
+    try:
+        wei = Decimal(value) * WEI_PER_GWEI
+    except InvalidOperation:
+        raise click.BadParameter(f"{value!r} is not a number of gwei, such as 1 or 0.5") from None
+    if not wei.is_finite() or wei != int(wei) or wei <= 0:
+        raise click.BadParameter(
+            f"{value!r} is not a number of whole wei above 0; gas is free without this option"
+        )
+    return int(wei)
+
+
+def _fee_option(base_fee_wei: int | None) -> tuple[str, ...]:
+    """The same fees for the process in the background."""
+    if base_fee_wei is None:
+        return ()
+    if base_fee_wei == 0:
+        return ("--gas-price", "0")
+    return ("--base-fee", f"{Decimal(base_fee_wei) / WEI_PER_GWEI:f}")
+
+
 @click.command(epilog="Example: farthing devnet up --port 0 --block-time 1 --data ./chain")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option(
@@ -100,6 +125,19 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, value: str)
     help="Take transactions from allowlisted senders only, or from anybody.",
 )
 @click.option(
+    "--gas-price",
+    type=click.IntRange(0, 0),
+    metavar="0",
+    help="0: gas is free and the base fee 0 for ever, as without --base-fee.",
+)
+@click.option(
+    "--base-fee",
+    "base_fee_wei",
+    callback=_wei,
+    metavar="GWEI",
+    help="Let the base fee move with demand (EIP-1559), from this in the genesis block.",
+)
+@click.option(
     "--detach",
     is_flag=True,
     help="Return when it answers, and let it run on in the background; see `down`.",
@@ -115,6 +153,8 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
     chain_id: int,
     accounts: int,
     permissioned: bool,
+    gas_price: int | None,
+    base_fee_wei: int | None,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -124,6 +164,8 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
     not. With a block time below 1 second, chain time runs ahead of the wall clock while
     transactions come, because every block takes at least one second of it.
     """
+    if gas_price is not None and base_fee_wei is not None:
+        raise click.UsageError("gas is free (--gas-price 0) or its price moves (--base-fee)")
     from ..devnet.up import DevnetConfig  # noqa: PLC0415 - py-evm takes a second to import
 
     config = DevnetConfig(
@@ -134,6 +176,7 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
         block_time_ms=block_time_ms,
         folder=folder,
         permissioned=permissioned,
+        base_fee_wei=base_fee_wei if gas_price is None else gas_price,
     )
     if detach:
         _detach(config, as_json=as_json)
@@ -181,6 +224,7 @@ def _detach(config: DevnetConfig, *, as_json: bool) -> None:
         *("--accounts", str(config.accounts)),
         *("--block-time", str(Decimal(config.block_time_ms) / 1_000)),
         "--permissioned" if config.permissioned else "--open",
+        *_fee_option(config.base_fee_wei),
         *(() if config.folder is None else ("--data", str(config.folder))),
     ]
     with log.open("ab") as errors:

@@ -120,12 +120,7 @@ def _coinbase(chain: DevChain, _params: Params) -> object:
     return to_hex(chain.coinbase)
 
 
-def _blob_fee(_chain: DevChain, _params: Params) -> object:
-    return "0x1"
-
-
 METHODS: dict[str, Method] = {
-    "eth_blobBaseFee": Method(answer=_blob_fee, most=0),
     "eth_coinbase": Method(answer=_coinbase, most=0),
     "eth_getProof": Method(answer=_proof, most=3),
     "eth_getUncleCountByBlockHash": Method(answer=_none, most=1),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from eth.abc import BlockHeaderAPI, StateAPI
 
-from .evm import FreeGasVM
+from .evm import DevnetVM
 from .store import ChainStore
 
 SETTING = "altered"
@@ -24,7 +24,7 @@ class Alterations:
         self._store = store
         self.root: bytes | None = bytes.fromhex(store.setting(SETTING) or "") or None
 
-    def alter(self, machine: FreeGasVM, change: Callable[[StateAPI], None]) -> None:
+    def alter(self, machine: DevnetVM, change: Callable[[StateAPI], None]) -> None:
         """Change the state of a machine on the head, and keep it."""
         with self._store.writing():
             change(machine.state)

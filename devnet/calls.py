@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from eth.abc import ComputationAPI, SignedTransactionAPI, StateAPI
@@ -25,16 +26,25 @@ from eth_abi.abi import decode as decode_abi
 from eth_abi.exceptions import DecodingError
 from eth_typing import Address as EvmAddress
 
-from .errors import ExecutionFailed, ExecutionReverted, GasTooLow, InsufficientFunds
-from .evm import GAS_LIMIT, FreeGasVM, intrinsic_gas
+from .errors import (
+    ExecutionFailed,
+    ExecutionReverted,
+    FeeCapTooLow,
+    FeeOrderWrong,
+    GasExceedsAllowance,
+    GasTooLow,
+    InsufficientFunds,
+)
+from .evm import GAS_LIMIT, DevnetVM, intrinsic_gas
 from .records import CallRequest, CallResult
 
 ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string), what Solidity and Vyper revert with when a reason is given."""
 STIPEND_GAS = 2_300
+OUT_OF_GAS = "out of gas"
 
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
-    (OutOfGas, "out of gas"),
+    (OutOfGas, OUT_OF_GAS),
     (InvalidJumpDestination, "invalid jump destination"),
     (InvalidInstruction, "invalid opcode"),
     (WriteProtection, "write protection"),
@@ -48,27 +58,35 @@ def gas_for(request: CallRequest) -> int:
     return min(request.gas or GAS_LIMIT, GAS_LIMIT)
 
 
-def execute(vm: FreeGasVM, request: CallRequest, gas: int) -> tuple[ComputationAPI, int]:
+def execute(vm: DevnetVM, request: CallRequest, gas: int) -> tuple[ComputationAPI, int]:
     """Run a message on a machine; returns its computation and the gas that it used.
 
-    The sender's nonce and gas are not charged; its value is. Raises `InsufficientFunds`,
-    `GasTooLow`.
+    A price that it names is paid, as its value is; without one gas is free for it. Raises
+    `FeeOrderWrong`, `FeeCapTooLow`, `InsufficientFunds`, `GasTooLow`.
     """
     state = vm.state
-    balance = state.get_balance(EvmAddress(request.sender))
-    if balance < request.value_wei:
-        raise InsufficientFunds(balance, request.value_wei)
+    cap, tip = request.fee_cap_wei, request.tip_cap_wei
+    if tip > cap:
+        raise FeeOrderWrong(tip, cap)
+    if cap == 0:
+        vm.lift_base_fee()
+    base_fee = int(state.execution_context.base_fee_per_gas or 0)
+    if cap < base_fee:
+        raise FeeCapTooLow(request.sender, cap, base_fee)
+    balance, cost = state.get_balance(EvmAddress(request.sender)), request.value_wei + gas * cap
+    if balance < cost:
+        raise InsufficientFunds(balance, cost)
     message = _message(vm, state, request, gas)
-    computation = state.costless_execute_transaction(message)
+    computation = state.apply_transaction(message)
     return computation, int(type(vm).finalize_gas_used(message, computation))
 
 
-def run(vm: FreeGasVM, request: CallRequest, *, gas: int | None = None) -> CallResult:
+def run(vm: DevnetVM, request: CallRequest, *, gas: int | None = None) -> CallResult:
     """Run a message on a virtual machine whose state is thrown away afterwards.
 
     Raises what `execute` raises.
     """
-    computation, gas_used = execute(vm, request, gas or gas_for(request))
+    computation, gas_used = execute(vm, request, gas_for(request) if gas is None else gas)
     if computation.is_success:
         return CallResult(
             succeeded=True,
@@ -100,14 +118,15 @@ def revert_reason(data: bytes) -> str | None:
     return str(reason)
 
 
-def estimate(machine: Callable[[], FreeGasVM], request: CallRequest) -> int:
+def estimate(machine: Callable[[], DevnetVM], request: CallRequest) -> int:
     """The least gas with which the message succeeds; `machine` makes a fresh one for each try.
 
-    Raises what `result_or_raise` raises when it fails even with all the gas there is.
+    Raises what `result_or_raise` raises when it fails even with all the gas there is, and
+    `GasExceedsAllowance` where its sender cannot pay for enough of it.
     """
-    cap = gas_for(request)
-    most = run(machine(), request, gas=cap)
-    result_or_raise(most)
+    most = _with_most_gas(machine, request)
+    cap = most.gas
+    result_or_raise(most.result)
 
     def succeeds(gas: int) -> bool:
         return run(machine(), request, gas=gas).succeeded
@@ -116,7 +135,7 @@ def estimate(machine: Callable[[], FreeGasVM], request: CallRequest) -> int:
     least = intrinsic_gas(_message(vm, vm.state, request, cap))
     # Nearly always what it used is enough. It is not where a call keeps back a 64th (EIP-150),
     # where gas came back at the end (refunds), or where a contract looks at the gas it has.
-    used = max(most.gas_used, least)
+    used = max(most.result.gas_used, least)
     if used >= cap or succeeds(used):
         return min(used, cap)
     failing, enough = used, cap
@@ -131,12 +150,34 @@ def estimate(machine: Callable[[], FreeGasVM], request: CallRequest) -> int:
     return enough
 
 
-def _message(
-    vm: FreeGasVM, state: StateAPI, request: CallRequest, gas: int
-) -> SignedTransactionAPI:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Most:
+    gas: int
+    result: CallResult
+
+
+def _with_most_gas(machine: Callable[[], DevnetVM], request: CallRequest) -> _Most:
+    """Run a message with all the gas that it may have, and that its sender can pay for."""
+    gas, vm = gas_for(request), machine()
+    if request.fee_cap_wei == 0:
+        return _Most(gas=gas, result=run(vm, request, gas=gas))
+    balance = vm.state.get_balance(EvmAddress(request.sender))
+    allowance = max(balance - request.value_wei, 0) // request.fee_cap_wei
+    if gas <= allowance:
+        return _Most(gas=gas, result=run(vm, request, gas=gas))
+    try:
+        result = run(vm, request, gas=allowance)
+    except GasTooLow:
+        raise GasExceedsAllowance(allowance) from None
+    if result.failure == OUT_OF_GAS:
+        raise GasExceedsAllowance(allowance)
+    return _Most(gas=allowance, result=result)
+
+
+def _message(vm: DevnetVM, state: StateAPI, request: CallRequest, gas: int) -> SignedTransactionAPI:
     unsigned = vm.create_unsigned_transaction(
         nonce=state.get_nonce(EvmAddress(request.sender)),
-        gas_price=request.gas_price_wei,
+        gas_price=request.fee_cap_wei,
         gas=gas,
         to=CREATE_CONTRACT_ADDRESS if request.to is None else EvmAddress(request.to),
         value=request.value_wei,
@@ -151,6 +192,8 @@ def _message(
     spoof = SpoofTransaction(
         unsigned,
         from_=request.sender,
+        max_fee_per_gas=request.fee_cap_wei,
+        max_priority_fee_per_gas=request.tip_cap_wei,
         intrinsic_gas=own_gas,
         access_list=[
             (address, [int.from_bytes(key, "big") for key in keys])

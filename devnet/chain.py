@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, cast
 
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI, StateAPI
 from eth.chains.base import Chain
@@ -20,11 +17,10 @@ from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_typing import Address as EvmAddress
 from eth_typing import BlockNumber, Hash32
 
-from ..channels.deployment import DEVELOPMENT_CHAIN_ID
 from ..channels.hashing import keccak256
 from ..channels.ids import ZERO_ADDRESS, Address
-from . import admission, calls, signing
-from .accounts import ACCOUNTS_DEFAULT, BALANCE_WEI, DevAccount, dev_accounts
+from . import admission, calls, opening, signing
+from .accounts import DevAccount, dev_accounts
 from .allowlist import Allowlist
 from .alterations import Alterations
 from .block_records import BlockRecords, take_back
@@ -33,20 +29,15 @@ from .clock import ChainClock
 from .errors import (
     AllowlistRefused,
     AlreadyKnown,
-    BadSetting,
     BadSignature,
-    FolderUnusable,
-    OtherChain,
+    FeeCapTooLow,
     TooManyBlocks,
     TooManyLogs,
     UnknownBlock,
 )
 from .evm import (
-    FreeGasVM,
+    DevnetVM,
     block_size,
-    chain_class,
-    genesis_fields,
-    genesis_state,
     header_record,
     read_transaction,
     receipt_records,
@@ -54,37 +45,17 @@ from .evm import (
 from .impersonation import impersonated
 from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
 from .journal import Arrived, Journal, Mined, TakenBack
-from .pool import Pool, Undone
+from .opening import ChainSettings
+from .pool import Pool, Undone, Waiting
 from .records import Block, CallRequest, CallResult, Header, Log, LogQuery, Receipt, Transaction
-from .store import FILE_NAME, ChainStore
+from .store import ChainStore
 
-CHAIN_ID_DEFAULT = DEVELOPMENT_CHAIN_ID
-CHAIN_ID_MAX = 2**53 - 1
-"""What JavaScript holds exactly, so that no tool misreads it."""
-FORMAT = "1"
 BLOCKS_AT_ONCE_MAX = 10_000
 """Half a minute of work; other callers wait meanwhile."""
 LOGS_MAX = 10_000
 """About 6 MB as JSON."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainSettings:
-    """What a chain is made with. `folder` None keeps it in memory.
-
-    `permissioned`: only senders on the allowlist are taken. `automine`: each transaction is mined
-    at once. `wall_seconds` and `entropy` (the first block's randomness) are for tests.
-    """
-
-    chain_id: int = CHAIN_ID_DEFAULT
-    accounts: int = ACCOUNTS_DEFAULT
-    folder: Path | None = None
-    permissioned: bool = True
-    automine: bool = False
-    wall_seconds: Callable[[], float] = time.time
-    entropy: bytes | None = None
 
 
 class DevChain:
@@ -95,8 +66,7 @@ class DevChain:
     """
 
     def __init__(self, settings: ChainSettings) -> None:
-        if not 1 <= settings.chain_id <= CHAIN_ID_MAX:
-            raise BadSetting("chain id", settings.chain_id, f"1 to {CHAIN_ID_MAX}")
+        opening.check_settings(settings)
         self.settings = settings
         self.accounts: tuple[DevAccount, ...] = dev_accounts(settings.accounts)
         self.keys = {account.address: account for account in self.accounts}
@@ -110,8 +80,13 @@ class DevChain:
         self.everybody_impersonated = False
         self._store = ChainStore(settings.folder)
         try:
-            fresh = self._store.setting("format") is None
-            self._chain: Chain = self._create() if fresh else self._reopen()
+            fresh = opening.is_new(self._store)
+            self._chain: Chain = (
+                opening.make(self._store, settings, [each.address for each in self.accounts])
+                if fresh
+                else opening.reopen(self._store, settings)
+            )
+            self.base_fee_at_genesis: Final = opening.stored_base_fee(self._store)
             self._blocks = BlockRecords(self._chain)
             self._head: BlockHeaderAPI = self._chain.get_canonical_head()
             offset = int(self._store.setting("offset_seconds") or 0)
@@ -119,43 +94,12 @@ class DevChain:
             self._allowlist = Allowlist(self._store)
             self.altered = Alterations(self._store)
             self._forks = int(self._store.setting("forks") or 0)
+            self._base_fee_set: int | None = None
             if fresh:
                 self._mine_one()
         except BaseException:
             self._store.close()
             raise
-
-    # Opening
-
-    def _create(self) -> Chain:
-        settings = self.settings
-        addresses = [account.address for account in self.accounts]
-        with self._store.writing():
-            chain = chain_class(settings.chain_id).from_genesis(
-                self._store,
-                genesis_fields(settings.chain_id),
-                genesis_state(addresses, BALANCE_WEI),
-            )
-            for name, value in (
-                ("format", FORMAT),
-                ("chain id", str(settings.chain_id)),
-                ("accounts", str(settings.accounts)),
-            ):
-                self._store.put_setting(name, value)
-            self._store.allow(addresses)
-        return cast(Chain, chain)
-
-    def _reopen(self) -> Chain:
-        settings = self.settings
-        path = str((settings.folder or Path()) / FILE_NAME)
-        stored = self._store.setting("format")
-        if stored != FORMAT:
-            raise FolderUnusable(path, f"it was written in format {stored}, this reads {FORMAT}")
-        for name, asked in (("chain id", settings.chain_id), ("accounts", settings.accounts)):
-            value = self._store.setting(name) or ""
-            if value != str(asked):
-                raise OtherChain(path, name, value, str(asked))
-        return chain_class(settings.chain_id)(self._store)
 
     def close(self) -> None:
         """Close the store; transactions that wait are forgotten."""
@@ -195,8 +139,27 @@ class DevChain:
 
     def pending(self) -> tuple[Header, tuple[Transaction, ...]]:
         """The header that a block mined now would start from, and what could go into it."""
-        ready = self.pool.ready(self.nonce)
-        return header_record(self._next_header()), tuple(waiting.record for waiting in ready)
+        header = self._next_header()
+        return header_record(header), tuple(each.record for each in self._ready(header))
+
+    @property
+    def moving_base_fee(self) -> bool:
+        """Whether gas has a price that follows demand (EIP-1559), or is free for ever."""
+        return self.base_fee_at_genesis > 0
+
+    @property
+    def next_base_fee(self) -> int:
+        """The base fee of the block that would be mined now."""
+        return self.base_fee_after(self._head.block_number)
+
+    def base_fee_after(self, number: int) -> int:
+        """The base fee of a block, mined or not, whose parent has this number."""
+        following = self._header_by_number(number + 1) or self._next_header()
+        return int(following.base_fee_per_gas or 0)
+
+    def set_next_base_fee(self, base_fee_wei: int) -> None:
+        """Let the next block ask for this base fee, whatever its parent says."""
+        self._base_fee_set = base_fee_wei
 
     def transaction(self, transaction: bytes) -> tuple[Transaction, Receipt | None] | None:
         """A transaction by hash with its receipt, which is None while it waits; None if unknown."""
@@ -270,20 +233,20 @@ class DevChain:
             return calls.estimate(self.next_machine, request)
         return calls.estimate(lambda: self.machine(at), request)
 
-    def machine(self, at: int | None) -> FreeGasVM:
+    def machine(self, at: int | None) -> DevnetVM:
         """A virtual machine in the block `at` (None: the newest), on the state it left behind."""
         header = self._head if at is None else self._header_by_number(at)
         if header is None:
             raise UnknownBlock(f"block {at}", self._head.block_number)
         return self._vm(self.altered.over(header) if header is self._head else header)
 
-    def next_machine(self) -> FreeGasVM:
+    def next_machine(self) -> DevnetVM:
         """A virtual machine in the block that would be mined now."""
         return self._vm(self._next_header())
 
     def replayed(
         self, number: int
-    ) -> tuple[FreeGasVM, BlockHeaderAPI, Sequence[SignedTransactionAPI]]:
+    ) -> tuple[DevnetVM, BlockHeaderAPI, Sequence[SignedTransactionAPI]]:
         """A machine before a mined block, the block's header, and its transactions.
 
         Raises `UnknownBlock`.
@@ -295,8 +258,8 @@ class DevChain:
         before = header.copy(state_root=self.altered.before(header.hash, parent), gas_used=0)
         return self._vm(before), before, self._chain.get_block_by_header(header).transactions
 
-    def _vm(self, header: BlockHeaderAPI) -> FreeGasVM:
-        return cast(FreeGasVM, self._chain.get_vm(header))
+    def _vm(self, header: BlockHeaderAPI) -> DevnetVM:
+        return cast(DevnetVM, self._chain.get_vm(header))
 
     # Transactions
 
@@ -325,6 +288,9 @@ class DevChain:
             balance_wei=state.get_balance(EvmAddress(record.sender)),
         )
         admission.check(record, signed, chain_id=self.chain_id, standing=standing)
+        # Mined at once or never: there is no later block whose base fee may be lower.
+        if self.automine and record.max_fee_wei < (base_fee := self.next_base_fee):
+            raise FeeCapTooLow(record.sender, record.max_fee_wei, base_fee)
         self.pool.add(record, signed, standing.nonce)
         self.journal.add(Arrived(transaction=record.hash))
         if self.automine:
@@ -388,7 +354,13 @@ class DevChain:
             self._mine_one()
 
     def _anything_ready(self) -> bool:
-        return next(self.pool.ready(self.nonce), None) is not None
+        return bool(self.pool) and next(self._ready(self._next_header()), None) is not None
+
+    def _ready(self, header: BlockHeaderAPI) -> Iterator[Waiting]:
+        """What could go into a block that starts from this header."""
+        return self.pool.ready(
+            self.nonce, header.base_fee_per_gas if self.moving_base_fee else None
+        )
 
     def set_clock(self, offset_seconds: int) -> None:
         """Put the clock that far ahead of the wall clock."""
@@ -411,6 +383,8 @@ class DevChain:
             timestamp=timestamp or self.clock.next_timestamp(parent.timestamp),
             mix_hash=Hash32(keccak256(seed)),
         )
+        if self._base_fee_set is not None:
+            header = header.copy(base_fee_per_gas=self._base_fee_set)
         return self.altered.over(header)
 
     def mine_at(self, timestamp: int, *, empty: bool) -> None:
@@ -434,6 +408,7 @@ class DevChain:
             self._store.put_setting("forks", str(self._forks + 1))
         self._forks += 1
         self._head = fork
+        self._base_fee_set = None
         self.altered.put(None)
         self.journal.add(TakenBack(logs=logs))
         return undone
@@ -456,7 +431,7 @@ class DevChain:
         with self._store.writing():
             # What an import does first: nothing, as long as genesis holds no system contracts.
             vm.block_preprocessing(vm.get_block())
-            filling = fill(vm, header, () if empty else self.pool.ready(self.nonce))
+            filling = fill(vm, header, () if empty else self._ready(header))
             unpacked = vm.set_block_transactions_and_withdrawals(
                 vm.get_block(),
                 filling.header,
@@ -482,6 +457,7 @@ class DevChain:
             if offset != self.clock.offset_seconds:
                 self._store.put_setting("offset_seconds", str(offset))
         self._head = mined.header
+        self._base_fee_set = None
         self.altered.root = None
         if timestamp is None:
             self.clock.block_mined(offset)

@@ -17,7 +17,9 @@ from ..channels.ids import to_hex
 from . import params as read
 from .chain import DevChain
 from .errors import CheatRefused
+from .fees import gas_price
 from .method import Method
+from .opening import BASE_FEE_WEI_MAX
 from .params import BadParams, Params
 
 INTERVAL_MS_MIN: Final = 50
@@ -88,9 +90,16 @@ def _set_coinbase(chain: DevChain, params: Params) -> object:
     return None
 
 
-def _set_base_fee(_chain: DevChain, params: Params) -> object:
-    if params.required(0, read.amount) != 0:
-        raise CheatRefused("the base fee of this chain is 0 for ever, as with Besu's zeroBaseFee")
+def _set_base_fee(chain: DevChain, params: Params) -> object:
+    base_fee = params.required(0, read.amount)
+    if base_fee and not chain.moving_base_fee:
+        raise CheatRefused(
+            "the base fee of this chain is 0 for ever, as with Besu's zeroBaseFee: "
+            "start one with --base-fee"
+        )
+    if base_fee > BASE_FEE_WEI_MAX:
+        raise BadParams(f"{base_fee} wei is out of bounds: give up to {BASE_FEE_WEI_MAX}")
+    chain.set_next_base_fee(base_fee)
     return None
 
 
@@ -158,12 +167,12 @@ def _node_info(chain: DevChain, _params: Params) -> object:
         "currentBlockTimestamp": head.timestamp,
         "currentBlockHash": to_hex(head.hash),
         "hardFork": "Prague",
-        "transactionOrder": "fifo",
+        "transactionOrder": "fees" if chain.moving_base_fee else "fifo",
         "environment": {
-            "baseFee": "0x0",
+            "baseFee": hex(chain.next_base_fee),
             "chainId": chain.chain_id,
             "gasLimit": hex(head.gas_limit),
-            "gasPrice": "0x0",
+            "gasPrice": hex(gas_price(chain)),
         },
         "forkConfig": {"forkUrl": None, "forkBlockNumber": None, "forkRetryBackoff": None},
     }
@@ -215,8 +224,8 @@ NOT_SERVED: Final[dict[str, str]] = {
     "anvil_dumpState": "keep the chain in a folder with --data",
     "anvil_loadState": "open a chain with --data",
     "anvil_setBlockTimestampInterval": "use evm_setNextBlockTimestamp, or anvil_mine with a count",
-    "anvil_setMinGasPrice": "gas is free here: any price is taken",
-    "hardhat_setMinGasPrice": "gas is free here: any price is taken",
+    "anvil_setMinGasPrice": "any price is taken that pays the base fee",
+    "hardhat_setMinGasPrice": "any price is taken that pays the base fee",
     "hardhat_setPrevRandao": "a block's randomness follows from its parent's",
     "eth_getWork": "blocks are not mined by work here",
     "eth_sendBundle": "send the transactions one by one",

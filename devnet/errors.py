@@ -100,6 +100,25 @@ class OtherChain(StartRefused):
         self.asked = asked
 
 
+class OtherBaseFee(StartRefused):
+    """The folder holds a chain whose gas is free where it was asked not to be, or the reverse."""
+
+    code = "devnet-other-base-fee"
+    remedy = (
+        "leave --base-fee and --gas-price away to go on as it was made, "
+        "or give another folder with --data"
+    )
+
+    def __init__(self, path: str, stored_wei: int, asked_wei: int) -> None:
+        stored, asked = (
+            f"a base fee that moves from {wei} wei" if wei else "a base fee of 0 for ever"
+            for wei in (stored_wei, asked_wei)
+        )
+        super().__init__(f"the chain in {path} was made with {stored}, not with {asked}")
+        self.stored_wei = stored_wei
+        self.asked_wei = asked_wei
+
+
 class CallRefused(LocalError):
     """The chain refuses what a caller asked for; nothing changed."""
 
@@ -368,6 +387,32 @@ class FeeOrderWrong(TransactionRefused):
         )
         self.tip = tip
         self.cap = cap
+
+
+class FeeCapTooLow(TransactionRefused):
+    """The most that is offered for gas is less than the block asks of everybody."""
+
+    code = "devnet-fee-cap-too-low"
+    remedy = "offer at least the base fee: eth_gasPrice is enough"
+
+    def __init__(self, sender: bytes, cap_wei: int, base_fee_wei: int) -> None:
+        super().__init__(
+            f"max fee per gas less than block base fee: address {address_to_hex(sender)}, "
+            f"maxFeePerGas: {cap_wei}, baseFee: {base_fee_wei}"
+        )
+        self.cap_wei = cap_wei
+        self.base_fee_wei = base_fee_wei
+
+
+class GasExceedsAllowance(TransactionRefused):
+    """The gas that the sender can pay for, at the price that it offers, is not enough."""
+
+    code = "devnet-gas-exceeds-allowance"
+    remedy = "offer less for gas, or give the account more"
+
+    def __init__(self, allowance: int) -> None:
+        super().__init__(f"gas required exceeds allowance ({allowance})")
+        self.allowance = allowance
 
 
 class InsufficientFunds(TransactionRefused):

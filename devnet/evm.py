@@ -13,6 +13,7 @@ import rlp
 from eth.abc import (
     BlockAPI,
     BlockHeaderAPI,
+    ExecutionContextAPI,
     ReceiptAPI,
     SignedTransactionAPI,
     UnsignedTransactionAPI,
@@ -21,6 +22,8 @@ from eth.chains.base import Chain
 from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS, EMPTY_SHA256, ZERO_HASH32
 from eth.exceptions import PyEVMError
 from eth.validation import validate_gas_limit
+from eth.vm.execution_context import ExecutionContext
+from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from eth.vm.forks.prague.headers import create_prague_header_from_parent
@@ -32,7 +35,7 @@ from rlp.exceptions import RLPException
 from ..channels.hashing import keccak256
 from ..channels.ids import Address
 from .errors import BadSignature, MalformedTransaction, UnsupportedTransactionType
-from .impersonation import FreeGasBlock
+from .impersonation import DevnetBlock
 from .records import Header, Log, Receipt, Transaction
 
 GAS_LIMIT = 60_000_000
@@ -51,22 +54,37 @@ TOKENS_PER_NON_ZERO_BYTE = 4
 BASE_TRANSACTION_GAS = 21_000
 
 
-def _create_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderAPI:
-    """Make a header on `parent`: gas limit pinned, base fee zero.
+def _pinned_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderAPI:
+    """Make a header on `parent`: base fee as EIP-1559 says, gas limit pinned.
 
-    py-evm would drag the limit towards 4.7 million, and let a base fee appear after the first
-    block that is more than half full. Besu calls the second switch `zeroBaseFee`.
+    py-evm would drag the limit towards 4.7 million.
     """
-    fields.pop("base_fee_per_gas", None)
     fields["gas_limit"] = GAS_LIMIT
     # There is no beacon chain; py-evm would fill in the root of an empty trie.
     fields.setdefault("parent_beacon_block_root", ZERO_HASH32)
-    header = create_prague_header_from_parent(parent, **fields).copy(base_fee_per_gas=0)
-    return cast(BlockHeaderAPI, header)
+    return cast(BlockHeaderAPI, create_prague_header_from_parent(parent, **fields))
 
 
-class FreeGasState(PragueState):
-    """Prague's state, which may show a base fee that nobody pays."""
+def _free_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderAPI:
+    """The same with a base fee of zero: by EIP-1559 one appears after a block more than half full.
+
+    Besu calls this `zeroBaseFee`.
+    """
+    fields.pop("base_fee_per_gas", None)
+    return _pinned_header(parent, **fields).copy(base_fee_per_gas=0)
+
+
+def context_with(now: ExecutionContextAPI, **changes: Any) -> ExecutionContext:
+    """The surroundings of a message with some of them replaced."""
+    names = (
+        *("coinbase", "timestamp", "block_number", "difficulty", "mix_hash", "gas_limit"),
+        *("prev_hashes", "chain_id", "base_fee_per_gas", "excess_blob_gas"),
+    )
+    return ExecutionContext(**{name: getattr(now, name) for name in names} | changes)
+
+
+class DevnetState(PragueState):
+    """Prague's state, which may show another base fee than it asks for."""
 
     shown_base_fee: int | None = None
 
@@ -78,40 +96,69 @@ class FreeGasState(PragueState):
         return self.shown_base_fee
 
 
-class FreeGasVM(PragueVM):
-    """Prague, with a base fee of zero for ever and a gas limit that never moves."""
+class DevnetVM(PragueVM):
+    """Prague, with a gas limit that never moves and a base fee that moves as EIP-1559 says."""
 
-    _state_class = FreeGasState
-    block_class = FreeGasBlock
+    _state_class = DevnetState
+    block_class = DevnetBlock
 
-    create_header_from_parent = staticmethod(_create_header)
+    create_header_from_parent = staticmethod(_pinned_header)
+
+    @classmethod
+    def base_fee_after(cls, parent: BlockHeaderAPI) -> int:
+        """What the block after `parent` asks for."""
+        return int(calculate_expected_base_fee_per_gas(parent))
 
     @classmethod
     def validate_gas(cls, header: BlockHeaderAPI, parent_header: BlockHeaderAPI) -> None:
-        """Refuse a header with another gas limit or with a base fee (py-evm's hook)."""
+        """Refuse a header with another gas limit or base fee (py-evm's hook)."""
         validate_gas_limit(header.gas_limit, parent_header.gas_limit)
-        if header.base_fee_per_gas != 0:
-            raise ValidationError(f"base fee must be 0, is {header.base_fee_per_gas}")
+        expected = cls.base_fee_after(parent_header)
+        if header.base_fee_per_gas != expected:
+            raise ValidationError(f"base fee must be {expected}, is {header.base_fee_per_gas}")
 
     def pretend_base_fee(self, base_fee: int) -> None:
-        """Show a base fee to contracts; nothing costs more for it."""
-        cast(FreeGasState, self.state).shown_base_fee = base_fee
+        """Put another base fee in the place of the block's."""
+        state = cast(DevnetState, self.state)
+        state.shown_base_fee = base_fee
+        state.execution_context = context_with(state.execution_context, base_fee_per_gas=base_fee)
+
+    def lift_base_fee(self) -> None:
+        """Ask no base fee of a message that offers no price; contracts see a pretended one alone.
+
+        As in geth: what a contract sees as base fee is never more than what the message pays.
+        """
+        state = self.state
+        state.execution_context = context_with(state.execution_context, base_fee_per_gas=0)
 
 
-def chain_class(chain: int) -> type[Chain]:
-    """py-evm's chain class for one chain id."""
+class ZeroBaseFeeVM(DevnetVM):
+    """The same with a base fee of zero for ever: gas is free."""
+
+    create_header_from_parent = staticmethod(_free_header)
+
+    @classmethod
+    def base_fee_after(cls, parent: BlockHeaderAPI) -> int:  # noqa: ARG003 - whatever came before
+        """Nothing."""
+        return 0
+
+
+def chain_class(chain: int, base_fee_wei: int = 0) -> type[Chain]:
+    """py-evm's chain class for one chain id and the genesis block's base fee: 0 for free gas."""
+    rules = DevnetVM if base_fee_wei else ZeroBaseFeeVM
     configured: type[Chain] = Chain.configure(
-        __name__=f"Devnet{chain}", vm_configuration=((0, FreeGasVM),), chain_id=chain
+        __name__=f"Devnet{chain}", vm_configuration=((0, rules),), chain_id=chain
     )
     return configured
 
 
-def genesis_fields(chain: int) -> dict[str, Any]:
+def genesis_fields(chain: int, base_fee_wei: int = 0) -> dict[str, Any]:
     """The genesis header's fields: the chain id stands in the extra data, so it enters the hash."""
     return {
         "timestamp": GENESIS_SECONDS,
         "extra_data": b"farthing devnet " + chain.to_bytes(8, "big"),
         "requests_hash": EMPTY_SHA256,
+        "base_fee_per_gas": base_fee_wei,
     }
 
 
@@ -140,7 +187,7 @@ def _decode(raw: bytes) -> SignedTransactionAPI:
     if 0 < raw[0] <= TYPE_BYTE_MAX and raw[0] not in TRANSACTION_KINDS:
         raise UnsupportedTransactionType(raw[0])
     try:
-        decoded = FreeGasVM.get_transaction_builder().decode(raw)
+        decoded = DevnetVM.get_transaction_builder().decode(raw)
     except _UNREADABLE as error:
         raise MalformedTransaction(f"the raw transaction cannot be read ({error})") from error
     # A copy: what was decoded keeps the bytes it came from, an empty list in a number's place too.
@@ -253,6 +300,7 @@ def receipt_records(
                 # EIP-658: the field that once held a state root holds the status.
                 succeeded=receipt.state_root == b"\x01",
                 gas_used=receipt.gas_used - gas_before,
+                gas_price_wei=transaction.price_wei(header.base_fee_per_gas or 0),
                 cumulative_gas_used=receipt.gas_used,
                 bloom=receipt.bloom.to_bytes(256, "big"),
                 contract_address=_made_contract(transaction),

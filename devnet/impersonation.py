@@ -47,7 +47,7 @@ class TransactionBuilder(PragueTransactionBuilder):
     legacy_signed = _Legacy
 
 
-class FreeGasBlock(PragueBlock):
+class DevnetBlock(PragueBlock):
     """Prague's block, which may hold transactions of impersonated senders."""
 
     transaction_builder = TransactionBuilder
@@ -67,7 +67,7 @@ def unsigned_by(
         SignedTransactionAPI,
         cast(Any, _Legacy)(
             nonce=nonce,
-            gas_price=request.gas_price_wei,
+            gas_price=request.fee_cap_wei,
             gas=gas,
             to=b"" if request.to is None else request.to,
             value=request.value_wei,

@@ -9,7 +9,7 @@ from ..channels.ids import to_hex
 from . import params as read
 from .chain import DevChain
 from .errors import UnknownBlock
-from .evm import FreeGasVM
+from .evm import DevnetVM
 from .overrides import Overrides
 from .params import LATEST, BlockAt, Params
 from .records import Block
@@ -49,7 +49,7 @@ def block_of(chain: DevChain, at: BlockAt) -> Block | None:
     return chain.block(chain.head.number if at.number is None else at.number)
 
 
-def machines(chain: DevChain, at: BlockAt, pretended: Overrides) -> Callable[[], FreeGasVM]:
+def machines(chain: DevChain, at: BlockAt, pretended: Overrides) -> Callable[[], DevnetVM]:
     """Makes machines in a block, each with the same overrides."""
     if at.pending:
         return lambda: pretended.apply(chain.next_machine())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .. import __version__
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, to_hex
-from . import account_methods, calls, cheats, filters
+from . import account_methods, calls, cheats, fee_methods, filters
 from . import params as read
 from .calls import result_or_raise
 from .chain import DevChain
@@ -15,7 +15,6 @@ from .errors import TimeRefused
 from .method import Method, block_of, machines, state_at
 from .overrides import overrides
 from .params import LATEST, PENDING, BadParams, BlockAt, Params
-from .records import Block
 from .reorg import Fate, reorganise, snapshots_of
 from .served import status, stop
 from .tracing import methods as tracing
@@ -26,9 +25,6 @@ from .views import (
     receipt_view,
     transaction_view,
 )
-
-FEE_HISTORY_BLOCKS_MAX = 1_024
-
 
 # Chain and accounts
 
@@ -108,41 +104,6 @@ def _estimate_gas(chain: DevChain, params: Params) -> object:
     # The newest state means: as if it were mined now.
     at = PENDING if at == LATEST else at
     return hex(calls.estimate(machines(chain, at, overrides(params, 2)), request))
-
-
-def _fee_history(chain: DevChain, params: Params) -> object:
-    wanted = params.required(0, read.amount)
-    newest = state_at(chain, params, 1)
-    percentiles = params.optional(2, read.percentiles, read.NO_PERCENTILES)
-    count = min(wanted, FEE_HISTORY_BLOCKS_MAX, newest + 1)
-    blocks = [chain.block(number) for number in range(newest - count + 1, newest + 1)]
-    known = [block for block in blocks if block is not None]
-    answer: dict[str, object] = {
-        "oldestBlock": hex(newest - count + 1),
-        "baseFeePerGas": ["0x0"] * (count + 1),
-        "gasUsedRatio": [block.header.gas_used / block.header.gas_limit for block in known],
-        "baseFeePerBlobGas": ["0x1"] * (count + 1),
-        "blobGasUsedRatio": [0] * count,
-    }
-    if percentiles:
-        answer["reward"] = [
-            [hex(_tip_at(block, percentile)) for percentile in percentiles] for block in known
-        ]
-    return answer
-
-
-def _tip_at(block: Block, percentile: float) -> int:
-    """The tip below which this part of the block's gas was bought; 0 for an empty block."""
-    tips = sorted(
-        (receipt.transaction.effective_gas_price_wei, receipt.gas_used)
-        for receipt in block.receipts
-    )
-    passed = 0
-    for tip, gas_used in tips:
-        passed += gas_used
-        if passed * 100 >= percentile * block.header.gas_used:
-            return tip
-    return 0
 
 
 # Transactions
@@ -322,6 +283,7 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
 METHODS: dict[str, Method] = {
     **account_methods.METHODS,
     **cheats.METHODS,
+    **fee_methods.METHODS,
     **filters.METHODS,
     **tracing.METHODS,
     "anvil_increaseTime": Method(answer=_increase_time, most=1),
@@ -333,8 +295,6 @@ METHODS: dict[str, Method] = {
     "eth_call": Method(answer=_call, most=4),
     "eth_chainId": Method(answer=_chain_id, most=0),
     "eth_estimateGas": Method(answer=_estimate_gas, most=4),
-    "eth_feeHistory": Method(answer=_fee_history, most=3),
-    "eth_gasPrice": Method(answer=_no_quantity, most=0),
     "eth_getBalance": Method(answer=_balance, most=2),
     "eth_getBlockByHash": Method(answer=_block_by_hash, most=2),
     "eth_getBlockByNumber": Method(answer=_block_by_number, most=2),
@@ -354,7 +314,6 @@ METHODS: dict[str, Method] = {
     "eth_getTransactionByHash": Method(answer=_transaction, most=1),
     "eth_getTransactionCount": Method(answer=_nonce, most=2),
     "eth_getTransactionReceipt": Method(answer=_receipt, most=1),
-    "eth_maxPriorityFeePerGas": Method(answer=_no_quantity, most=0),
     "eth_sendRawTransaction": Method(answer=_send_raw, most=1),
     "eth_sendTransaction": Method(answer=_send, most=1),
     "eth_syncing": Method(answer=_syncing, most=0),

@@ -12,13 +12,12 @@ from itertools import chain as joined
 from itertools import islice, repeat
 from typing import Final
 
-from eth.vm.execution_context import ExecutionContext
 from eth_typing import Address as EvmAddress
 from eth_typing import BlockNumber, Hash32
 
 from ..channels.ids import Address
 from . import params as read
-from .evm import FreeGasVM
+from .evm import DevnetVM, context_with
 from .params import BadParams, Params
 
 ACCOUNTS_MAX: Final = 1_000
@@ -72,7 +71,7 @@ class Overrides:
     accounts: tuple[tuple[Address, AccountOverride], ...] = ()
     block: BlockOverride = BlockOverride()
 
-    def apply(self, vm: FreeGasVM) -> FreeGasVM:
+    def apply(self, vm: DevnetVM) -> DevnetVM:
         """Change a machine's state and block; returns it."""
         for address, override in self.accounts:
             _override_account(vm, EvmAddress(address), override)
@@ -87,7 +86,7 @@ class Overrides:
 NO_OVERRIDES: Final = Overrides()
 
 
-def _override_account(vm: FreeGasVM, address: EvmAddress, override: AccountOverride) -> None:
+def _override_account(vm: DevnetVM, address: EvmAddress, override: AccountOverride) -> None:
     state = vm.state
     if override.balance is not None:
         state.set_balance(address, override.balance)
@@ -101,7 +100,7 @@ def _override_account(vm: FreeGasVM, address: EvmAddress, override: AccountOverr
         state.set_storage(address, slot, value)
 
 
-def _override_block(vm: FreeGasVM, block: BlockOverride) -> None:
+def _override_block(vm: DevnetVM, block: BlockOverride) -> None:
     state = vm.state
     now = state.execution_context
     number = now.block_number if block.number is None else block.number
@@ -112,17 +111,14 @@ def _override_block(vm: FreeGasVM, block: BlockOverride) -> None:
         if ahead >= 0
         else islice(now.prev_hashes, -ahead, None)
     )
-    state.execution_context = ExecutionContext(
+    state.execution_context = context_with(
+        now,
         coinbase=now.coinbase if block.coinbase is None else EvmAddress(block.coinbase),
         timestamp=now.timestamp if block.time is None else block.time,
         block_number=BlockNumber(number),
-        difficulty=now.difficulty,
         mix_hash=now.mix_hash if block.prev_randao is None else Hash32(block.prev_randao),
         gas_limit=now.gas_limit if block.gas_limit is None else block.gas_limit,
         prev_hashes=hashes,
-        chain_id=now.chain_id,
-        base_fee_per_gas=now.base_fee_per_gas,
-        excess_blob_gas=now.excess_blob_gas,
     )
     if block.base_fee is not None:
         vm.pretend_base_fee(block.base_fee)

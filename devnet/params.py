@@ -235,17 +235,20 @@ def call_request(value: object) -> CallRequest:
     payload = field(fields, "input", data)
     if given is not None and payload is not None and given != payload:
         raise BadParams('both "data" and "input" are set and not equal')
-    gas = field(fields, "gas", quantity)
     price = field(fields, "gasPrice", quantity)
-    if price is None:
-        price = field(fields, "maxFeePerGas", quantity)
+    max_fee = field(fields, "maxFeePerGas", quantity)
+    max_priority_fee = field(fields, "maxPriorityFeePerGas", quantity)
+    if price is not None and (max_fee is not None or max_priority_fee is not None):
+        raise BadParams("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified")
     return CallRequest(
         sender=field(fields, "from", address) or ZERO_ADDRESS,
         to=field(fields, "to", address),
         data=payload if payload is not None else given or b"",
         value_wei=field(fields, "value", quantity) or 0,
-        gas=gas,
-        gas_price_wei=price or 0,
+        gas=field(fields, "gas", quantity),
+        gas_price_wei=price,
+        max_fee_wei=max_fee,
+        max_priority_fee_wei=max_priority_fee,
         access_list=field(fields, "accessList", access_list) or (),
     )
 

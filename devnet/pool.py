@@ -41,7 +41,10 @@ class Undone:
 
 
 class Pool:
-    """First come, first served, except that a sender's transactions go in the order of nonces."""
+    """First come, first served, except that a sender's transactions go in the order of nonces.
+
+    Where there is a base fee the tip comes before the order of arrival.
+    """
 
     def __init__(self) -> None:
         self._by_sender: dict[Address, dict[int, Waiting]] = {}
@@ -87,23 +90,29 @@ class Pool:
             nonce += 1
         return nonce
 
-    def ready(self, account_nonce: Callable[[Address], int]) -> Iterator[Waiting]:
+    def ready(
+        self, account_nonce: Callable[[Address], int], base_fee_wei: int | None = None
+    ) -> Iterator[Waiting]:
         """What could be mined now, in order; do not change the pool while going through it.
 
-        A caller that cannot take one must pass over the later ones of the same sender, too.
+        With a base fee, those alone that pay it, and the highest tip first. A caller that cannot
+        take one must pass over the later ones of the same sender, too.
         """
-        heads: list[tuple[int, Waiting]] = []
+        heads: list[tuple[int, int, Waiting]] = []
+
+        def offer(waiting: Waiting | None) -> None:
+            if waiting is None:
+                return
+            tip = 0 if base_fee_wei is None else waiting.record.tip_wei(base_fee_wei)
+            if tip >= 0:
+                heapq.heappush(heads, (-tip, waiting.arrival, waiting))
+
         for sender, mine in self._by_sender.items():
-            first = mine.get(account_nonce(sender))
-            if first is not None:
-                heads.append((first.arrival, first))
-        heapq.heapify(heads)
+            offer(mine.get(account_nonce(sender)))
         while heads:
-            _, waiting = heapq.heappop(heads)
+            *_, waiting = heapq.heappop(heads)
             yield waiting
-            following = self._by_sender[waiting.record.sender].get(waiting.record.nonce + 1)
-            if following is not None:
-                heapq.heappush(heads, (following.arrival, following))
+            offer(self._by_sender[waiting.record.sender].get(waiting.record.nonce + 1))
 
     def drop(self, transaction: bytes) -> None:
         """Take one out: mined, or not possible any more. Unknown ones are passed over."""

@@ -12,13 +12,13 @@ from trie.hexary import HexaryTrie
 
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, to_hex
-from .evm import FreeGasVM
+from .evm import DevnetVM
 
 HASH_BYTES = 32
 WORDS_MAX = 1_000
 
 
-def proof(machine: FreeGasVM, address: Address, slots: Sequence[int]) -> dict[str, object]:
+def proof(machine: DevnetVM, address: Address, slots: Sequence[int]) -> dict[str, object]:
     """The account of an address with the nodes that lead to it, and those of its words."""
     database = machine.chaindb.db
     found, nodes = _lookup(database, machine.state.state_root, keccak256(address))

@@ -55,10 +55,13 @@ class Transaction:
     r: int
     s: int
 
-    @property
-    def effective_gas_price_wei(self) -> int:
-        """What a unit of gas costs it here, where the base fee is always 0."""
-        return min(self.max_fee_wei, self.max_priority_fee_wei)
+    def tip_wei(self, base_fee_wei: int) -> int:
+        """What a unit of gas brings the miner in a block with that base fee; below 0: too cheap."""
+        return min(self.max_priority_fee_wei, self.max_fee_wei - base_fee_wei)
+
+    def price_wei(self, base_fee_wei: int) -> int:
+        """What a unit of gas costs in a block with that base fee, which is burnt."""
+        return base_fee_wei + self.tip_wei(base_fee_wei)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a mined transaction did; `gas_used` is its own, not the block's running total."""
+    """What a mined transaction did; `gas_used` is its own, not the block's running total.
+
+    `gas_price_wei` is what it paid for a unit, the block's base fee within.
+    """
 
     transaction: Transaction
     transaction_index: int
@@ -85,6 +91,7 @@ class Receipt:
     block_hash: bytes
     succeeded: bool
     gas_used: int
+    gas_price_wei: int
     cumulative_gas_used: int
     bloom: bytes
     contract_address: Address | None
@@ -103,15 +110,32 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRequest:
-    """A message to run without a signature; `to` None makes a contract, `gas` None is the cap."""
+    """A message to run without a signature; `to` None makes a contract, `gas` None is the cap.
+
+    The price is `gas_price_wei` or the two of EIP-1559; without any of them gas costs nothing.
+    """
 
     sender: Address
     to: Address | None = None
     data: bytes = b""
     value_wei: int = 0
     gas: int | None = None
-    gas_price_wei: int = 0
+    gas_price_wei: int | None = None
+    max_fee_wei: int | None = None
+    max_priority_fee_wei: int | None = None
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
+
+    @property
+    def fee_cap_wei(self) -> int:
+        """The most that it pays for a unit of gas."""
+        return (self.max_fee_wei or 0) if self.gas_price_wei is None else self.gas_price_wei
+
+    @property
+    def tip_cap_wei(self) -> int:
+        """The most of it that is for the miner."""
+        if self.gas_price_wei is None:
+            return self.max_priority_fee_wei or 0
+        return self.gas_price_wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ def status(chain: DevChain, _params: Params) -> object:
         "clock_ahead_seconds": chain.clock.offset_seconds,
         "block_time_seconds": _seconds(chain.interval_ms),
         "waiting": sum(1 for _ in chain.pool.all()),
+        "base_fee_wei": chain.next_base_fee,
+        "base_fee_moves": chain.moving_base_fee,
         "permissioned": chain.settings.permissioned,
         "accounts": len(chain.accounts),
         "folder": None if folder is None else str(folder.resolve()),

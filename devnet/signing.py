@@ -10,6 +10,7 @@ from eth_account.messages import SignableMessage, encode_defunct, encode_typed_d
 from ..channels.ids import Address
 from .errors import BadTypedData, UnknownAccount
 from .evm import read_transaction, transaction_record
+from .fees import with_fees
 from .impersonation import unsigned_by
 from .records import CallRequest, Transaction
 
@@ -21,36 +22,48 @@ if TYPE_CHECKING:
 def transaction_of(
     chain: DevChain, request: CallRequest, nonce: int | None = None
 ) -> tuple[SignedTransactionAPI, Transaction]:
-    """A signed transaction; gas and nonce are filled in where missing.
+    """A signed transaction; fees, gas and nonce are filled in where missing.
 
-    That of an impersonated account is legacy, whatever was asked for. Raises `UnknownAccount` and
-    what `estimate_gas` raises.
+    It is of type 0 or 1 where a gas price is named, else of type 2. That of an impersonated account
+    is legacy, whatever was asked for. Raises `UnknownAccount` and what `estimate_gas` raises.
     """
     account = chain.keys.get(request.sender)
     acts = chain.everybody_impersonated or request.sender in chain.impersonated
     if account is None and not acts:
         raise UnknownAccount(request.sender)
+    request = with_fees(chain, request)
     gas = chain.estimate_gas(request) if request.gas is None else request.gas
     nonce = chain.pending_nonce(request.sender) if nonce is None else nonce
     if account is None:
         signed = unsigned_by(request, chain_id=chain.chain_id, nonce=nonce, gas=gas)
         return signed, transaction_record(signed)
+    fields = {**_fields(request), "chainId": chain.chain_id, "nonce": nonce, "gas": gas}
+    return read_transaction(bytes(account.signer().sign_transaction(fields).raw_transaction))
+
+
+def _fields(request: CallRequest) -> dict[str, Any]:
+    """What a transaction of the type that a request asks for says."""
     fields: dict[str, Any] = {
-        "type": 2,
-        "chainId": chain.chain_id,
-        "nonce": nonce,
-        "gas": gas,
-        "maxFeePerGas": request.gas_price_wei,
-        "maxPriorityFeePerGas": request.gas_price_wei,
         "value": request.value_wei,
         "data": request.data,
         "to": b"" if request.to is None else request.to,
-        "accessList": [
-            {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
-            for address, keys in request.access_list
-        ],
     }
-    return read_transaction(bytes(account.signer().sign_transaction(fields).raw_transaction))
+    if request.gas_price_wei is not None:
+        fields["gasPrice"] = request.gas_price_wei
+        if not request.access_list:
+            return fields
+        fields["type"] = 1
+    else:
+        fields |= {
+            "type": 2,
+            "maxFeePerGas": request.fee_cap_wei,
+            "maxPriorityFeePerGas": request.tip_cap_wei,
+        }
+    fields["accessList"] = [
+        {"address": "0x" + address.hex(), "storageKeys": ["0x" + key.hex() for key in keys]}
+        for address, keys in request.access_list
+    ]
+    return fields
 
 
 def message_signature(chain: DevChain, signer: Address, message: bytes) -> bytes:

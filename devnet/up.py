@@ -14,8 +14,9 @@ from typing import TextIO
 import trio
 
 from .accounts import ACCOUNTS_DEFAULT, DevAccount
-from .chain import CHAIN_ID_DEFAULT, ChainSettings, DevChain
+from .chain import DevChain
 from .errors import BadSetting
+from .opening import CHAIN_ID_DEFAULT, ChainSettings
 from .rpc import Rpc
 from .served import Served, is_served
 from .server import Owner, listen, serve_rpc, url_of
@@ -34,7 +35,8 @@ class DevnetConfig:
     """What a devnet is started with.
 
     `block_time_ms` 0 mines on each transaction and never else; `folder` None keeps the chain in
-    memory; `port` 0 lets the system choose. With an interval below a second, chain time runs ahead
+    memory; `port` 0 lets the system choose; `base_fee_wei` is the genesis block's, 0 for free gas,
+    None for what the folder says, or 0. With an interval below a second, chain time runs ahead
     of the wall clock while there are transactions, since each block takes at least one second.
     """
 
@@ -45,6 +47,7 @@ class DevnetConfig:
     block_time_ms: int = BLOCK_TIME_MS_DEFAULT
     folder: Path | None = None
     permissioned: bool = True
+    base_fee_wei: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ async def serve(
                 folder=config.folder,
                 permissioned=config.permissioned,
                 automine=automine,
+                base_fee_wei=config.base_fee_wei,
             )
         )
     except BaseException:

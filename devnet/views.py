@@ -118,7 +118,7 @@ def mined_transaction_view(receipt: Receipt) -> Json:
         "blockHash": to_hex(receipt.block_hash),
         "blockNumber": hex(receipt.block_number),
         "transactionIndex": hex(receipt.transaction_index),
-        "gasPrice": hex(receipt.transaction.effective_gas_price_wei),
+        "gasPrice": hex(receipt.gas_price_wei),
     }
 
 
@@ -138,7 +138,7 @@ def receipt_view(receipt: Receipt) -> Json:
         "status": hex(receipt.succeeded),
         "gasUsed": hex(receipt.gas_used),
         "cumulativeGasUsed": hex(receipt.cumulative_gas_used),
-        "effectiveGasPrice": hex(transaction.effective_gas_price_wei),
+        "effectiveGasPrice": hex(receipt.gas_price_wei),
         "logsBloom": to_hex(receipt.bloom),
         "logs": [log_view(log) for log in receipt.logs],
         "type": hex(transaction.kind),

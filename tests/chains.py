@@ -17,9 +17,9 @@ from typing import Any, Final
 import httpx
 import trio
 
-from farthing.devnet.chain import CHAIN_ID_DEFAULT
 from farthing.devnet.evm import GAS_LIMIT
 from farthing.devnet.faults.qbft_proxy import QbftProxy
+from farthing.devnet.opening import CHAIN_ID_DEFAULT
 from farthing.devnet.up import DevnetConfig, serve
 
 CHAIN: Final = os.environ.get("FARTHING_TEST_CHAIN", "devnet")

@@ -14,7 +14,8 @@ from farthing.channels.ids import WORD_BYTES, Address, address_to_hex
 from farthing.channels.signing import Signer
 from farthing.contracts.artifacts import load
 from farthing.devnet.accounts import development_signer
-from farthing.devnet.chain import ChainSettings, DevChain
+from farthing.devnet.chain import DevChain
+from farthing.devnet.opening import ChainSettings
 from farthing.devnet.provider import ChainProvider
 from farthing.node.audit.contract import ContractReport, deployment_id, verify
 from farthing.node.audit.creations import created_address

@@ -28,7 +28,8 @@ from ...node.administration import Administrator
 from ...node.chain import OpenedChannel, OpenRow, SettleRow, Web3Chain
 from ...node.deploying import deploy
 from ...node.sender import Sender, asking, checksum
-from ..chain import ChainSettings, DevChain
+from ..chain import DevChain
+from ..opening import ChainSettings
 from ..provider import ChainProvider
 
 GENESIS_SECONDS = 1_767_225_600

@@ -15,7 +15,7 @@ from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.logic.invalid import InvalidOpcode
 
 from ..errors import TraceTooLarge
-from ..evm import FreeGasVM
+from ..evm import DevnetVM
 
 TRACE_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of one answer, roughly; a settlement of 300 rows is a third of it without memory."""
@@ -79,7 +79,7 @@ class Tracer:
         """An event was logged."""
 
 
-def traced(vm: FreeGasVM, tracer: Tracer) -> FreeGasVM:
+def traced(vm: DevnetVM, tracer: Tracer) -> DevnetVM:
     """Let a tracer hear what a machine does from now on; returns the machine."""
     computation = type(
         "TracedComputation",

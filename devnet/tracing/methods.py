@@ -15,7 +15,7 @@ from .. import calls
 from .. import params as read
 from ..chain import DevChain
 from ..errors import UnknownTransaction
-from ..evm import FreeGasVM
+from ..evm import DevnetVM
 from ..method import Method, machines, number_of
 from ..overrides import NO_OVERRIDES, Overrides, account_overrides, block_override, overrides
 from ..params import LATEST, PENDING, BadParams, BlockAt, Params
@@ -62,10 +62,10 @@ Run = Callable[[], tuple[ComputationAPI, int]]
 def _trace(
     options: TraceOptions,
     budget: Budget,
-    vm: FreeGasVM,
+    vm: DevnetVM,
     subject: _Subject,
     run: Run,
-    before: Callable[[], FreeGasVM],
+    before: Callable[[], DevnetVM],
 ) -> object:
     """Run a message on a machine and say what its tracer heard."""
     if options.tracer == "callTracer":
@@ -119,7 +119,7 @@ def _trace_block(
             continue
         running.go_to(place)
 
-        def before(place: int = place) -> FreeGasVM:
+        def before(place: int = place) -> DevnetVM:
             behind.go_to(place)
             return behind.vm
 
@@ -207,7 +207,7 @@ def _create_access_list(chain: DevChain, params: Params) -> object:
 
 
 def _access_list(
-    vm: FreeGasVM, touched: Touched, known: set[Address]
+    vm: DevnetVM, touched: Touched, known: set[Address]
 ) -> tuple[tuple[Address, tuple[bytes, ...]], ...]:
     """What is worth listing: sender, target and precompiles are warm without it."""
     warm = known | set(vm.state.computation_class.get_precompiles())

@@ -13,7 +13,7 @@ from eth.abc import StateAPI
 from eth_typing import Address as EvmAddress
 
 from ...channels.ids import to_hex
-from ..evm import FreeGasVM
+from ..evm import DevnetVM
 from .hooks import Budget
 from .touched import Touched
 
@@ -34,7 +34,7 @@ class PrestateOptions:
 
 
 def prestate(
-    options: PrestateOptions, budget: Budget, touched: Touched, before: FreeGasVM, after: FreeGasVM
+    options: PrestateOptions, budget: Budget, touched: Touched, before: DevnetVM, after: DevnetVM
 ) -> dict[str, object]:
     """What stood there before; with `diff` only what changed, and what stands there after."""
     pre = {

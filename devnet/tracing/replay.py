@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
 
 from ..chain import DevChain
-from ..evm import FreeGasVM
+from ..evm import DevnetVM
 
 
 class Replay:
     """A machine on its way through a mined block; `vm` stands before transaction `place`."""
 
     def __init__(self, chain: DevChain, number: int) -> None:
-        self.vm: FreeGasVM
+        self.vm: DevnetVM
         self.place = 0
         self._header: BlockHeaderAPI
         self._transactions: Sequence[SignedTransactionAPI]

@@ -12,7 +12,8 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import function_signature_to_4byte_selector
 
 from farthing.channels.ids import Address
-from farthing.devnet.chain import ChainSettings, DevChain
+from farthing.devnet.chain import DevChain
+from farthing.devnet.opening import ChainSettings
 from farthing.devnet.records import CallRequest, Receipt
 
 SOURCE = """

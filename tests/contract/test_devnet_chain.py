@@ -22,7 +22,7 @@ from farthing.devnet.chain import BLOCKS_AT_ONCE_MAX, DevChain
 from farthing.devnet.evm import (
     GAS_LIMIT,
     GENESIS_SECONDS,
-    FreeGasVM,
+    DevnetVM,
     chain_class,
     genesis_fields,
     genesis_state,
@@ -182,10 +182,10 @@ def test_a_header_with_a_base_fee_or_another_gas_limit_is_no_block_of_this_chain
     chain = made_chain()
     parent = chain._head
     header = chain._next_header()
-    FreeGasVM.validate_header(header, parent)
+    DevnetVM.validate_header(header, parent)
     for change in ({"base_fee_per_gas": 1}, {"gas_limit": GAS_LIMIT * 2}):
         with pytest.raises(Exception, match=r"(base fee|[Gg]as limit)"):
-            FreeGasVM.validate_header(header.copy(**change), parent)
+            DevnetVM.validate_header(header.copy(**change), parent)
 
 
 def test_transactions_are_mined_in_the_order_in_which_they_came() -> None:
@@ -246,14 +246,14 @@ def test_a_transaction_on_which_the_machine_fails_does_not_stop_the_chain(
         CallRequest(sender=alice.address, to=bob.address, value_wei=666, gas=21_000)
     )
     good = chain.send(CallRequest(sender=bob.address, to=alice.address, gas=21_000))
-    apply = FreeGasVM.apply_transaction
+    apply = DevnetVM.apply_transaction
 
-    def failing(self: FreeGasVM, header: Any, transaction: Any) -> Any:
+    def failing(self: DevnetVM, header: Any, transaction: Any) -> Any:
         if transaction.value == 666:
             raise ArithmeticError("a fault of the machine")
         return apply(self, header, transaction)
 
-    monkeypatch.setattr(FreeGasVM, "apply_transaction", failing)
+    monkeypatch.setattr(DevnetVM, "apply_transaction", failing)
     chain.mine()
     assert chain.receipt(good) is not None
     assert chain.transaction(poison) is None

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from farthing.cli import devnet_transactions
 from farthing.cli.devnet import devnet
-from farthing.devnet.chain import ChainSettings, DevChain
+from farthing.devnet.chain import DevChain
+from farthing.devnet.opening import ChainSettings
 
 from .lively import ADDRESSES, DEPOSIT_UCENT, HUB, REWARD_UCENT, WALLETS, Lively
 

@@ -20,8 +20,9 @@ from eth.db.atomic import AtomicDB
 from farthing.channels.ids import to_hex
 from farthing.cli.devnet import devnet
 from farthing.devnet.accounts import BALANCE_WEI, dev_accounts
-from farthing.devnet.chain import ChainSettings, DevChain
+from farthing.devnet.chain import DevChain
 from farthing.devnet.evm import chain_class, genesis_fields, genesis_state
+from farthing.devnet.opening import ChainSettings
 
 from .devnet_probe import compiled
 

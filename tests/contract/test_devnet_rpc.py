@@ -14,7 +14,7 @@ from web3.exceptions import ContractCustomError, ContractLogicError, Web3RPCErro
 from farthing.channels.ids import to_hex
 from farthing.devnet.accounts import BALANCE_WEI, dev_accounts
 from farthing.devnet.chain import DevChain
-from farthing.devnet.evm import GAS_LIMIT, FreeGasVM
+from farthing.devnet.evm import GAS_LIMIT, DevnetVM
 from farthing.devnet.methods import METHODS
 from farthing.devnet.provider import ChainProvider
 from farthing.devnet.records import CallRequest
@@ -263,7 +263,7 @@ def test_a_used_nonce_is_refused() -> None:
 
 def test_a_malleable_signature_is_refused() -> None:
     chain = made_chain()
-    builder = FreeGasVM.get_transaction_builder()
+    builder = DevnetVM.get_transaction_builder()
     decoded = builder.decode(bytes.fromhex(raw(chain)[2:]))
     flipped = decoded.copy(
         s=SECP256K1_N - decoded.s,

@@ -260,7 +260,8 @@ def audit_rpc(data: bytes) -> None:
 
 @lru_cache(maxsize=1)
 def _devnet(_generation: int) -> Any:
-    from farthing.devnet.chain import ChainSettings, DevChain  # noqa: PLC0415 - loads an EVM
+    from farthing.devnet.chain import DevChain  # noqa: PLC0415 - loads an EVM
+    from farthing.devnet.opening import ChainSettings  # noqa: PLC0415 - as above
     from farthing.devnet.rpc import Rpc  # noqa: PLC0415
 
     chain = DevChain(
