@@ -440,7 +440,9 @@ class DevChain:
             )
             # No block_postprocessing: without the deposit and withdrawal contracts there are no
             # requests, and the hash of none stands in the header.
-            mined = vm.mine_block(unpacked).block
+            # A base fee from outside breaks the rule that a block is held to here.
+            finish = vm.mine_block if self._base_fee_set is None else vm.mine_unchecked
+            mined = finish(unpacked).block
             self._chain.chaindb.persist_block(mined)
             self.altered.taken_up(mined.hash)
             transactions = tuple(each.record for each in filling.taken)

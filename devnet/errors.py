@@ -120,9 +120,13 @@ class OtherBaseFee(StartRefused):
 
 
 class CallRefused(LocalError):
-    """The chain refuses what a caller asked for; nothing changed."""
+    """The chain refuses what a caller asked for; nothing changed.
+
+    `hint` goes with it where the text has to be a real node's, word for word.
+    """
 
     rpc_code: ClassVar[int] = -32000
+    hint: str | None = None
 
 
 class UnknownBlock(CallRefused):
@@ -393,7 +397,6 @@ class FeeCapTooLow(TransactionRefused):
     """The most that is offered for gas is less than the block asks of everybody."""
 
     code = "devnet-fee-cap-too-low"
-    remedy = "offer at least the base fee: eth_gasPrice is enough"
 
     def __init__(self, sender: bytes, cap_wei: int, base_fee_wei: int) -> None:
         super().__init__(
@@ -402,17 +405,18 @@ class FeeCapTooLow(TransactionRefused):
         )
         self.cap_wei = cap_wei
         self.base_fee_wei = base_fee_wei
+        self.hint = "offer at least the base fee: what eth_gasPrice says is enough"
 
 
 class GasExceedsAllowance(TransactionRefused):
     """The gas that the sender can pay for, at the price that it offers, is not enough."""
 
     code = "devnet-gas-exceeds-allowance"
-    remedy = "offer less for gas, or give the account more"
 
     def __init__(self, allowance: int) -> None:
         super().__init__(f"gas required exceeds allowance ({allowance})")
         self.allowance = allowance
+        self.hint = "the allowance is the account's balance, less the value, through the gas price"
 
 
 class InsufficientFunds(TransactionRefused):

@@ -90,9 +90,7 @@ def _is_id(value: object) -> bool:
 def _error_data(error: CallRefused) -> object:
     if isinstance(error, ExecutionReverted):
         return "0x" + error.data.hex()
-    if isinstance(error, SenderNotAllowed):
-        return error.hint
-    return None
+    return error.hint
 
 
 def _not_served(method: str) -> str:

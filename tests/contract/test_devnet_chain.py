@@ -23,6 +23,7 @@ from farthing.devnet.evm import (
     GAS_LIMIT,
     GENESIS_SECONDS,
     DevnetVM,
+    ZeroBaseFeeVM,
     chain_class,
     genesis_fields,
     genesis_state,
@@ -45,9 +46,9 @@ def signed(chain: DevChain, **changes: Any) -> bytes:
         "chainId": chain.chain_id,
         "nonce": chain.pending_nonce(alice.address),
         "gas": 21_000,
-        "gasPrice": 0,
         "value": 1,
         "to": bob.address,
+        **({} if "maxFeePerGas" in changes else {"gasPrice": 0}),
         **changes,
     }
     return bytes(alice.signer().sign_transaction(fields).raw_transaction)
@@ -63,8 +64,8 @@ def burn_gas(chain: DevChain, probe: Address, gas: int, nonce: int | None = None
 def reimported(chain: DevChain) -> Any:
     """Every block of the chain executed and validated again by a fresh py-evm chain."""
     state = genesis_state([account.address for account in chain.accounts], BALANCE_WEI)
-    fresh = chain_class(chain.chain_id).from_genesis(
-        AtomicDB(), genesis_fields(chain.chain_id), state
+    fresh = chain_class(chain.chain_id, chain.base_fee_at_genesis).from_genesis(
+        AtomicDB(), genesis_fields(chain.chain_id, chain.base_fee_at_genesis), state
     )
     for number in range(1, chain.head.number + 1):
         block = chain._chain.get_canonical_block_by_number(BlockNumber(number))
@@ -182,10 +183,10 @@ def test_a_header_with_a_base_fee_or_another_gas_limit_is_no_block_of_this_chain
     chain = made_chain()
     parent = chain._head
     header = chain._next_header()
-    DevnetVM.validate_header(header, parent)
+    ZeroBaseFeeVM.validate_header(header, parent)
     for change in ({"base_fee_per_gas": 1}, {"gas_limit": GAS_LIMIT * 2}):
         with pytest.raises(Exception, match=r"(base fee|[Gg]as limit)"):
-            DevnetVM.validate_header(header.copy(**change), parent)
+            ZeroBaseFeeVM.validate_header(header.copy(**change), parent)
 
 
 def test_transactions_are_mined_in_the_order_in_which_they_came() -> None:

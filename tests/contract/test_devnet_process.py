@@ -92,9 +92,10 @@ def test_a_devnet_process_starts_answers_and_stops_at_a_signal(tmp_path: Path) -
 def test_a_killed_devnet_comes_back_at_its_last_block_and_the_chain_is_sound(
     tmp_path: Path,
 ) -> None:
+    """Its base fee moves, and goes on to move when nothing is said of it at the second start."""
     options = ("--block-time", "0", "--data", str(tmp_path), "--accounts", "2")
     code, _ = compiled()
-    with devnet_process(*options) as (process, ready):
+    with devnet_process(*options, "--base-fee", "1") as (process, ready):
         url = ready["rpc"]
         deployment = {"from": ALICE, "data": to_hex(code), "gas": "0x300000"}
         batch = [
@@ -130,14 +131,15 @@ def test_a_killed_devnet_comes_back_at_its_last_block_and_the_chain_is_sound(
         assert call(url, "eth_getCode", receipt["contractAddress"], "latest") != "0x"
         sent = call(url, "eth_sendTransaction", {"from": ALICE, "to": ALICE})
         assert call(url, "eth_getTransactionReceipt", sent)["status"] == "0x1"
+        assert call(url, "farthing_status")["base_fee_moves"] is True
         process.kill()
         process.wait(SECONDS_MAX)
 
     kept = DevChain(ChainSettings(folder=tmp_path, accounts=2))
     try:
         state = genesis_state([account.address for account in kept.accounts], BALANCE_WEI)
-        fresh = chain_class(kept.chain_id).from_genesis(
-            AtomicDB(), genesis_fields(kept.chain_id), state
+        fresh = chain_class(kept.chain_id, 10**9).from_genesis(
+            AtomicDB(), genesis_fields(kept.chain_id, 10**9), state
         )
         for number in range(1, kept.head.number + 1):
             fresh.import_block(kept._chain.get_canonical_block_by_number(number))  # type: ignore[arg-type]
@@ -153,6 +155,7 @@ def test_a_start_that_is_refused_ends_with_1_and_says_what_to_do(tmp_path: Path)
         (("--data", str(tmp_path)), "move the file away"),
         (("--accounts", "0"), "give 1 to 1000"),
         (("--chain-id", "0"), "chain id = 0 is not possible"),
+        (("--base-fee", "1000001"), "give 0 for free gas, or up to 1000000000000000 wei"),
         (("--block-time", "0.01"), "0 for a block with each transaction, or 0.05 to 3600"),
     ):
         result = run("up", "--port", "0", *options)
@@ -171,6 +174,13 @@ def test_a_start_that_is_refused_ends_with_1_and_says_what_to_do(tmp_path: Path)
         ("up", "--block-time", "0.0001"),
         ("up", "--block-time", "-1"),
         ("up", "--block-time", "NaN"),
+        ("up", "--gas-price", "1"),
+        ("up", "--base-fee", "0"),
+        ("up", "--base-fee", "-1"),
+        ("up", "--base-fee", "0.0000000001"),
+        ("up", "--base-fee", "Infinity"),
+        ("up", "--base-fee", "much"),
+        ("up", "--base-fee", "1", "--gas-price", "0"),
         ("mine", "0"),
         ("mine", "10001"),
         ("warp",),
