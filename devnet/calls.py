@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from eth.abc import ComputationAPI, SignedTransactionAPI, StateAPI
 from eth.constants import CREATE_CONTRACT_ADDRESS
@@ -26,6 +26,7 @@ from eth_abi.abi import decode as decode_abi
 from eth_abi.exceptions import DecodingError
 from eth_typing import Address as EvmAddress
 
+from . import authorizations
 from .errors import (
     ExecutionFailed,
     ExecutionReverted,
@@ -188,13 +189,21 @@ def _message(vm: DevnetVM, state: StateAPI, request: CallRequest, gas: int) -> S
         unsigned.intrinsic_gas
         + len(request.access_list) * ACCESS_LIST_ADDRESS_COST_EIP_2930
         + slots * ACCESS_LIST_STORAGE_KEY_COST_EIP_2930
+        + len(request.authorizations) * authorizations.GAS_EACH
     )
+    kind: dict[str, Any] = {}
+    if request.authorizations:
+        kind = {
+            "type_id": authorizations.SET_CODE,
+            "authorization_list": authorizations.for_machine(request.authorizations),
+        }
     spoof = SpoofTransaction(
         unsigned,
         from_=request.sender,
         max_fee_per_gas=request.fee_cap_wei,
         max_priority_fee_per_gas=request.tip_cap_wei,
         intrinsic_gas=own_gas,
+        **kind,
         access_list=[
             (address, [int.from_bytes(key, "big") for key in keys])
             for address, keys in request.access_list

@@ -472,6 +472,8 @@ class DevChain:
         )
         for each in (*filling.taken, *filling.unfit):
             self.pool.drop(each.record.hash)
+        if any(each.authorizations for each in transactions):
+            self.pool.drop_used(self.nonce)
 
     # Permissions
 

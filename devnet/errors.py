@@ -281,7 +281,7 @@ class MalformedTransaction(TransactionRefused):
     """Bytes that are not a signed transaction."""
 
     code = "devnet-malformed-transaction"
-    remedy = "send the RLP of one signed transaction of type 0, 1 or 2 as hex"
+    remedy = "send the RLP of one signed transaction of type 0, 1, 2 or 4 as hex"
     rpc_code = -32602
 
 
@@ -289,11 +289,20 @@ class UnsupportedTransactionType(TransactionRefused):
     """A transaction type that this chain does not take."""
 
     code = "devnet-transaction-type"
-    remedy = "send type 0 (legacy), 1 (access list) or 2 (EIP-1559)"
+    remedy = "send type 0 (legacy), 1 (access list), 2 (EIP-1559) or 4 (EIP-7702)"
 
     def __init__(self, kind: int) -> None:
         super().__init__(f"transaction type {kind} not supported")
         self.kind = kind
+
+
+class NoAuthorization(TransactionRefused):
+    """A transaction of type 4 that authorizes nothing."""
+
+    code = "devnet-no-authorization"
+
+    def __init__(self) -> None:
+        super().__init__("set code tx must have at least one authorization tuple")
 
 
 class WrongChainId(TransactionRefused):

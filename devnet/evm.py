@@ -1,7 +1,8 @@
 """py-evm behind a narrow edge: the rules of this chain, and py-evm's objects turned to records.
 
-Rule: only this module, `chain`, `calls`, `store`, `overrides`, `alterations`, `impersonation`,
-`proofs` and `tracing` import py-evm.
+Rule: py-evm is imported here and in the modules that hand its objects on: `opening`, `chain`,
+`block_records`, `builder`, `calls`, `pool`, `store`, `overrides`, `alterations`, `authorizations`,
+`impersonation`, `signing`, `proofs` and `tracing`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from rlp.exceptions import RLPException
 
 from ..channels.hashing import keccak256
 from ..channels.ids import Address
+from . import authorizations
 from .errors import BadSignature, MalformedTransaction, UnsupportedTransactionType
 from .impersonation import DevnetBlock
 from .records import Header, Log, Receipt, Transaction
@@ -43,8 +45,8 @@ GAS_LIMIT = 60_000_000
 """Every block's gas limit: room for a settlement of 300 rows, twice over, in one block."""
 GENESIS_SECONDS = 1_735_689_600
 """1 January 2025, 00:00 UTC: fixed, so that the genesis hash depends on settings alone."""
-TRANSACTION_KINDS = (0, 1, 2)
-"""Legacy, EIP-2930, EIP-1559. Blobs (3) need a consensus layer; 4 is not served yet."""
+TRANSACTION_KINDS = (0, 1, 2, authorizations.SET_CODE)
+"""Legacy, EIP-2930, EIP-1559, EIP-7702. Blobs (3) need a consensus layer."""
 
 _UNREADABLE = (RLPException, ValidationError, PyEVMError, ValueError, TypeError, RecursionError)
 """What py-evm's decoding of hostile bytes raises."""
@@ -198,6 +200,8 @@ def _decode(raw: bytes) -> SignedTransactionAPI:
     # A copy: what was decoded keeps the bytes it came from, an empty list in a number's place too.
     if decoded.copy().encode() != raw:
         raise MalformedTransaction("the raw transaction is not in canonical RLP")
+    if decoded.type_id == authorizations.SET_CODE:
+        authorizations.check(decoded)
     return decoded
 
 
@@ -237,6 +241,7 @@ def transaction_record(transaction: SignedTransactionAPI) -> Transaction:
             (Address(bytes(address)), tuple(slot.to_bytes(32, "big") for slot in slots))
             for address, slots in transaction.access_list
         ),
+        authorizations=authorizations.records_of(transaction),
         chain_id=transaction.chain_id,
         v=transaction.v if legacy else y_parity,  # type: ignore[attr-defined]  # legacy only
         y_parity=y_parity,

@@ -9,15 +9,18 @@ from typing import TypeVar
 
 from ..channels.ids import ADDRESS_BYTES, WORD_BYTES, ZERO_ADDRESS, Address
 from .errors import CallRefused
-from .records import CallRequest
+from .records import Authorization, CallRequest
 
 Read = TypeVar("Read")
 
 UINT256_MAX = 2**256 - 1
 UINT64_MAX = 2**64 - 1
+UINT8_MAX = 2**8 - 1
 TOPIC_PLACES_MAX = 4
 TOPIC_CHOICES_MAX = 1_000
 ADDRESSES_MAX = 1_000
+AUTHORIZATIONS_MAX = 1_000
+"""A block's gas pays for 2,400."""
 BLOCK_TAGS = ("latest", "pending", "earliest", "safe", "finalized")
 
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")
@@ -228,6 +231,36 @@ def access_list(value: object) -> tuple[tuple[Address, tuple[bytes, ...]], ...]:
     return tuple(entries)
 
 
+def authorization_list(value: object) -> tuple[Authorization, ...]:
+    """The signed authorizations of a transaction of type 4 (EIP-7702), at least one."""
+    entries = []
+    for each in _sequence(value, AUTHORIZATIONS_MAX):
+        fields = mapping(each)
+        entries.append(
+            Authorization(
+                chain_id=named("chainId", quantity, fields.get("chainId")),
+                address=named("address", address, fields.get("address")),
+                nonce=named("nonce", _up_to(UINT64_MAX), fields.get("nonce")),
+                y_parity=named("yParity", _up_to(UINT8_MAX), fields.get("yParity")),
+                r=named("r", slot, fields.get("r")),
+                s=named("s", slot, fields.get("s")),
+            )
+        )
+    if not entries:
+        raise BadParams("the list is empty: give at least one authorization, or leave it away")
+    return tuple(entries)
+
+
+def _up_to(most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = quantity(value)
+        if number > most:
+            raise BadParams(f"{_shown(value)} is larger than {most:#x}")
+        return number
+
+    return read
+
+
 def call_request(value: object) -> CallRequest:
     """The object of eth_call and its like; fields that are not known are passed over."""
     fields = mapping(value)
@@ -240,9 +273,13 @@ def call_request(value: object) -> CallRequest:
     max_priority_fee = field(fields, "maxPriorityFeePerGas", quantity)
     if price is not None and (max_fee is not None or max_priority_fee is not None):
         raise BadParams("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified")
+    authorizations = field(fields, "authorizationList", authorization_list) or ()
+    to = field(fields, "to", address)
+    if authorizations and to is None:
+        raise BadParams("a transaction with authorizations makes no contract: it names a to")
     return CallRequest(
         sender=field(fields, "from", address) or ZERO_ADDRESS,
-        to=field(fields, "to", address),
+        to=to,
         data=payload if payload is not None else given or b"",
         value_wei=field(fields, "value", quantity) or 0,
         gas=field(fields, "gas", quantity),
@@ -250,6 +287,7 @@ def call_request(value: object) -> CallRequest:
         max_fee_wei=max_fee,
         max_priority_fee_wei=max_priority_fee,
         access_list=field(fields, "accessList", access_list) or (),
+        authorizations=authorizations,
     )
 
 

@@ -134,6 +134,16 @@ class Pool:
         for waiting in tuple(self._by_sender.get(sender, {}).values()):
             self._remove(waiting)
 
+    def drop_used(self, account_nonce: Callable[[Address], int]) -> None:
+        """Take out what has become impossible because its nonce was used by somebody else.
+
+        An authorization (EIP-7702) uses a nonce of the account that signed it.
+        """
+        for sender, mine in tuple(self._by_sender.items()):
+            first = account_nonce(sender)
+            for nonce in [nonce for nonce in mine if nonce < first]:
+                self._remove(mine[nonce])
+
     def _remove(self, waiting: Waiting) -> None:
         mine = self._by_sender[waiting.record.sender]
         del mine[waiting.record.nonce]

@@ -35,6 +35,18 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """An account's word that the code of `address` runs in its place (EIP-7702), as signed."""
+
+    chain_id: int
+    address: Address
+    nonce: int
+    y_parity: int
+    r: int
+    s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """A signed transaction; `to` is None where it makes a contract."""
 
@@ -49,6 +61,7 @@ class Transaction:
     value_wei: int
     data: bytes
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...]
+    authorizations: tuple[Authorization, ...]
     chain_id: int | None
     v: int
     y_parity: int
@@ -124,6 +137,7 @@ class CallRequest:
     max_fee_wei: int | None = None
     max_priority_fee_wei: int | None = None
     access_list: tuple[tuple[Address, tuple[bytes, ...]], ...] = ()
+    authorizations: tuple[Authorization, ...] = ()
 
     @property
     def fee_cap_wei(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from .chain import DevChain
 from .cheats import NOT_SERVED
-from .errors import CallRefused, ExecutionReverted, SenderNotAllowed
+from .errors import CallRefused, ExecutionReverted
 from .method import Method
 from .methods import METHODS
 from .params import Params

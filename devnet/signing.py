@@ -8,7 +8,8 @@ from eth.abc import SignedTransactionAPI
 from eth_account.messages import SignableMessage, encode_defunct, encode_typed_data
 
 from ..channels.ids import Address
-from .errors import BadTypedData, UnknownAccount
+from .authorizations import signed_by
+from .errors import BadTypedData, CheatRefused, UnknownAccount
 from .evm import read_transaction, transaction_record
 from .fees import with_fees
 from .impersonation import unsigned_by
@@ -24,8 +25,9 @@ def transaction_of(
 ) -> tuple[SignedTransactionAPI, Transaction]:
     """A signed transaction; fees, gas and nonce are filled in where missing.
 
-    It is of type 0 or 1 where a gas price is named, else of type 2. That of an impersonated account
-    is legacy, whatever was asked for. Raises `UnknownAccount` and what `estimate_gas` raises.
+    It is of type 4 with authorizations, of type 0 or 1 where a gas price is named, else of type 2.
+    That of an impersonated account is legacy. Raises `UnknownAccount`, `CheatRefused` and what
+    `estimate_gas` raises.
     """
     account = chain.keys.get(request.sender)
     acts = chain.everybody_impersonated or request.sender in chain.impersonated
@@ -35,8 +37,13 @@ def transaction_of(
     gas = chain.estimate_gas(request) if request.gas is None else request.gas
     nonce = chain.pending_nonce(request.sender) if nonce is None else nonce
     if account is None:
+        if request.authorizations:
+            raise CheatRefused("an impersonated account sends legacy transactions alone")
         signed = unsigned_by(request, chain_id=chain.chain_id, nonce=nonce, gas=gas)
         return signed, transaction_record(signed)
+    if request.authorizations:
+        chain_id, key = chain.chain_id, account.private_key
+        return read_transaction(signed_by(key, request, chain_id=chain_id, nonce=nonce, gas=gas))
     fields = {**_fields(request), "chainId": chain.chain_id, "nonce": nonce, "gas": gas}
     return read_transaction(bytes(account.signer().sign_transaction(fields).raw_transaction))
 

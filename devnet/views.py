@@ -108,6 +108,18 @@ def transaction_view(transaction: Transaction) -> Json:
     if transaction.kind > 1:
         view["maxFeePerGas"] = hex(transaction.max_fee_wei)
         view["maxPriorityFeePerGas"] = hex(transaction.max_priority_fee_wei)
+    if transaction.authorizations:
+        view["authorizationList"] = [
+            {
+                "chainId": hex(each.chain_id),
+                "address": to_hex(each.address),
+                "nonce": hex(each.nonce),
+                "yParity": hex(each.y_parity),
+                "r": hex(each.r),
+                "s": hex(each.s),
+            }
+            for each in transaction.authorizations
+        ]
     return view
 
 

@@ -16,6 +16,7 @@ from ..calls import revert_reason
 from .hooks import (
     CALL,
     CALLCODE,
+    CALLS,
     CREATE,
     CREATE2,
     CREATIONS,
@@ -25,6 +26,7 @@ from .hooks import (
     STATICCALL,
     Budget,
     Tracer,
+    account_looked_at,
     top_of,
 )
 from .words import words_for
@@ -45,11 +47,14 @@ class CallTree(Tracer):
     root: Frame | None = None
     _open: list[Frame] = field(default_factory=list)
     _logs: int = 0
+    _called: bytes | None = None
 
     def enter(self, kind: int, message: MessageAPI, parent: ComputationAPI | None) -> None:
         """A call begins."""
         creates = kind in CREATIONS
-        to = message.to if kind in (CALL, STATICCALL) else message.code_address
+        to: bytes = message.to if kind in (CALL, STATICCALL) else message.code_address
+        if message.is_delegation and kind in (CALLCODE, DELEGATECALL) and self._called is not None:
+            to = self._called  # the account, not whose code runs in its place
         sender = message.sender
         if kind in (CALLCODE, DELEGATECALL) and parent is not None:
             sender = parent.msg.storage_address
@@ -94,6 +99,8 @@ class CallTree(Tracer):
 
     def before(self, instruction: int, computation: ComputationAPI) -> None:
         """A contract that destroys itself hands over what it has: shown as a call."""
+        if instruction in CALLS:
+            self._called = account_looked_at(instruction, computation)
         beneficiary = top_of(computation) if instruction == SELFDESTRUCT else None
         if beneficiary is None:
             return

@@ -14,6 +14,7 @@ from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.logic.invalid import InvalidOpcode
 
+from ..authorizations import delegate_of
 from ..errors import TraceTooLarge
 from ..evm import DevnetVM
 
@@ -62,6 +63,9 @@ class Tracer:
 
     def enter(self, kind: int, message: MessageAPI, parent: ComputationAPI | None) -> None:
         """A call or creation begins; `kind` is the instruction that made it."""
+
+    def delegated(self, address: bytes) -> None:
+        """The transaction's own call runs the code of this account in the place of its target's."""
 
     def leave(self, computation: ComputationAPI) -> None:
         """It has ended, one way or the other."""
@@ -137,6 +141,10 @@ class _TracedComputation(PragueComputation):
         if message.is_create:  # it is a part of what apply_create_message does
             return super().apply_message(state, message, transaction_context, parent_computation)
         cls.tracer.enter(_kind(parent_computation, CALL), message, parent_computation)
+        if parent_computation is None:
+            delegate = delegate_of(state.get_code(message.to))
+            if delegate is not None:
+                cls.tracer.delegated(delegate)
         try:
             done = super().apply_message(state, message, transaction_context, parent_computation)
         except VMError:

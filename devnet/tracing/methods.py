@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,12 +13,14 @@ from ...channels.hashing import keccak256
 from ...channels.ids import Address, to_hex
 from .. import calls
 from .. import params as read
+from ..authorizations import authority_of
 from ..chain import DevChain
 from ..errors import UnknownTransaction
 from ..evm import DevnetVM
 from ..method import Method, machines, number_of
 from ..overrides import NO_OVERRIDES, Overrides, account_overrides, block_override, overrides
 from ..params import LATEST, PENDING, BadParams, BlockAt, Params
+from ..records import Authorization
 from .calls import CallTree
 from .hooks import Budget, traced
 from .prestate import PrestateOptions, prestate
@@ -54,6 +56,7 @@ class _Subject:
     to: Address
     gas: int
     data: bytes
+    authorizations: tuple[Authorization, ...]
 
 
 Run = Callable[[], tuple[ComputationAPI, int]]
@@ -84,6 +87,8 @@ def _trace(
         touched = Touched()
         for address in (subject.sender, subject.to, vm.state.coinbase):
             touched.touch(bytes(address))
+        for authority in _authorities(subject.authorizations):
+            touched.touch(authority)
         traced(vm, touched)
         run()
         return prestate(options.prestate, budget, touched, before(), vm)
@@ -96,6 +101,12 @@ def _trace(
         "returnValue": to_hex(computation.output),
         "structLogs": steps.steps,
     }
+
+
+def _authorities(authorizations: Iterable[Authorization]) -> set[Address]:
+    """The accounts that the authorizations of a transaction are about."""
+    found = (authority_of(each) for each in authorizations)
+    return {authority for authority in found if authority is not None}
 
 
 def _made_by(sender: Address, nonce: int) -> Address:
@@ -128,6 +139,7 @@ def _trace_block(
             to=record.to or _made_by(record.sender, record.nonce),
             gas=record.gas,
             data=record.data,
+            authorizations=record.authorizations,
         )
         result = _trace(options, budget, running.vm, subject, running.step, before)
         traces.append({"txHash": to_hex(record.hash), "result": result})
@@ -169,6 +181,7 @@ def _trace_call(chain: DevChain, params: Params) -> object:
         to=request.to or _made_by(request.sender, vm.state.get_nonce(request.sender)),  # type: ignore[arg-type]
         gas=gas,
         data=request.data,
+        authorizations=request.authorizations,
     )
 
     def run() -> tuple[ComputationAPI, int]:
@@ -184,6 +197,7 @@ def _create_access_list(chain: DevChain, params: Params) -> object:
     machine = machines(chain, at, overrides(params, 2))
     nonce = machine().state.get_nonce(request.sender)  # type: ignore[arg-type]
     known = {request.sender, request.to or _made_by(request.sender, nonce)}
+    known |= _authorities(request.authorizations)
     tries = 0
     while True:
         vm = machine()
@@ -209,8 +223,8 @@ def _create_access_list(chain: DevChain, params: Params) -> object:
 def _access_list(
     vm: DevnetVM, touched: Touched, known: set[Address]
 ) -> tuple[tuple[Address, tuple[bytes, ...]], ...]:
-    """What is worth listing: sender, target and precompiles are warm without it."""
-    warm = known | set(vm.state.computation_class.get_precompiles())
+    """What is worth listing: sender, target, precompiles, what runs there are warm without it."""
+    warm = known | set(vm.state.computation_class.get_precompiles()) | {touched.delegate}
     return tuple(
         (Address(address), tuple(slot.to_bytes(32) for slot in sorted(words)))
         for address, words in sorted(touched.words.items())

@@ -15,6 +15,8 @@ class Touched(Tracer):
 
     words: dict[bytes, dict[int, None]] = field(default_factory=dict)
     created: set[bytes] = field(default_factory=set)
+    delegate: bytes | None = None
+    """Whose code the transaction's own call runs, where it is not its target's (EIP-7702)."""
 
     def touch(self, address: bytes) -> None:
         """Put an address on the list."""
@@ -26,8 +28,13 @@ class Touched(Tracer):
             self.created.add(bytes(message.storage_address))
             if parent is not None:
                 self.touch(bytes(message.storage_address))
-        elif message.is_delegation:
+        elif message.is_delegation and parent is not None:
             self.touch(bytes(message.code_address))
+
+    def delegated(self, address: bytes) -> None:
+        """The transaction's own call runs somebody else's code."""
+        self.delegate = address
+        self.touch(address)
 
     def before(self, instruction: int, computation: ComputationAPI) -> None:
         """An instruction may touch an account or a word."""

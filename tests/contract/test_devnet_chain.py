@@ -551,7 +551,7 @@ def test_only_allowlisted_senders_are_taken_and_the_list_is_kept(tmp_path: Path)
     with pytest.raises(errors.SenderNotAllowed) as refused:
         chain.submit(raw)
     assert refused.value.text == "Sender account not authorized to send transactions"
-    assert mallory.address in refused.value.hint
+    assert mallory.address in (refused.value.hint or "")
     chain.allow([address])
     chain.close()
 
