@@ -21,7 +21,7 @@ from ..contract.devnet_probe import compiled
 FOLDER = Path(__file__).parent
 UP = (sys.executable, "-c", "from farthing.cli.main import main; main()", "devnet", "up")
 CLIENT_SECONDS = 120
-TYPES = [0, 1, 2]
+TYPES = [0, 1, 2, 4]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,19 @@ WEI = 10**18
 
 
 @dataclass(frozen=True, kw_only=True)
+class Promise:
+    """An authorization before it has its signer's nonce (EIP-7702)."""
+
+    key: bytes
+    address: Address
+    other_chain: int | None
+    """A chain id that is not the nodes' own."""
+    nonces_off: int
+    spoilt: dict[str, int]
+    """Fields that are changed after it was signed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """A transaction before it has a sender's nonce: what `kind` it was meant to be, and fields."""
 
@@ -24,6 +37,7 @@ class Order:
     """Whether two nodes have to give the same estimate: not where the code looks at its gas."""
     refused: bool = False
     """Whether no node may take it."""
+    promises: tuple[Promise, ...] = ()
 
 
 @dataclass
@@ -32,6 +46,8 @@ class Dice:
 
     seed: int
     accounts: Sequence[DevAccount]
+    idle: Sequence[DevAccount]
+    """Accounts with money that send nothing, and sign authorizations as the others do."""
     probe: Address
     others: list[Address] = field(default_factory=list)
     _dice: random.Random = field(init=False)
@@ -51,6 +67,7 @@ class Dice:
             (5, self._creation),
             (6, self._random_code),
             (4, self._random_call),
+            (5, self._code_that_calls),
             (3, self._precompile),
             (2, self._data_only),
             (2, self._unacceptable),
@@ -61,11 +78,14 @@ class Dice:
         if "to" in fields:
             fields["to"] = address_to_hex(fields["to"])
         kind = self._dice.choice(types)
+        if kind == 4 and "to" not in fields:
+            kind = 2  # one with authorizations makes no contract
         return Order(
             kind=f"{made.kind}, type {kind}",
             fields=self._with_fees(kind, fields),
             estimated=made.estimated,
             refused=made.refused,
+            promises=self._promises() if kind == 4 else (),
         )
 
     # -- fees and access lists
@@ -73,9 +93,9 @@ class Dice:
     def _with_fees(self, kind: int, fields: dict[str, Any]) -> dict[str, Any]:
         price = self._dice.choice([0, 0, 1, 10**9, 7 * 10**9 + 13])
         chosen = {"gas": self._gas(), **fields}
-        if kind == 2:
+        if kind in (2, 4):
             tip = self._dice.choice([0, price, price // 2])
-            chosen |= {"type": 2, "maxFeePerGas": price, "maxPriorityFeePerGas": tip}
+            chosen |= {"type": kind, "maxFeePerGas": price, "maxPriorityFeePerGas": tip}
         else:
             chosen |= {"gasPrice": price}
         if kind == 1:
@@ -83,6 +103,20 @@ class Dice:
         if kind:
             chosen |= {"accessList": self._access_list()}
         return chosen
+
+    def _promises(self) -> tuple[Promise, ...]:
+        """One to three authorizations: good ones mostly, and each way to be void."""
+        return tuple(self._promise() for _ in range(self._dice.choice([1, 1, 1, 2, 3])))
+
+    def _promise(self) -> Promise:
+        zero, precompile = (Address(number.to_bytes(20)) for number in (0, 4))
+        return Promise(
+            key=self._dice.choice([*self.accounts, *self.idle]).private_key,
+            address=self._dice.choice([self.probe, self._anybody(), zero, precompile]),
+            other_chain=self._dice.choice([None, None, None, 0, 1]),
+            nonces_off=self._dice.choice([0] * 5 + [1, -1]),
+            spoilt=self._dice.choice([{}] * 6 + [{"r": 1}, {"s": 2**255}, {"nonce": 2**64 - 1}]),
+        )
 
     def _gas(self) -> int:
         """Plenty mostly; sometimes so little that it runs out."""
@@ -178,6 +212,26 @@ class Dice:
         to = self._dice.choice(self.others)
         return Order(kind="calling", fields={"to": to, "data": to_hex(data)}, estimated=False)
 
+    def _code_that_calls(self) -> Order:
+        """A new contract that asks for accounts' code and calls them in each way while created.
+
+        It keeps what it saw; many of those accounts are delegated (EIP-7702).
+        """
+        body = bytearray()
+        for slot in range(self._dice.randrange(1, 5)):
+            address = b"\x73" + self._anybody()
+            look = self._dice.choice([*_LOOKS, *_CALLS])
+            if look in _CALLS:
+                nothing = b"\x5f" * _CALLS[look]
+                body += nothing + address + bytes.fromhex("620186a0") + bytes([look])
+                body += bytes.fromhex("3d600855")  # the size of what it gave, into slot 8
+            else:
+                body += address + bytes([look])
+            body += bytes([0x60, slot, 0x55])
+        body += b"\x00"
+        fields = {"data": to_hex(bytes(body)), "value": self._dice.choice([0, 0, 2])}
+        return Order(kind="code that calls", fields=fields, estimated=False)
+
     def _precompile(self) -> Order:
         number = self._dice.randrange(1, 19)
         data = self._dice.randbytes(self._dice.choice([0, 32, 64, 96, 128, 192, 213, 256]))
@@ -213,6 +267,12 @@ _PLAIN = bytes.fromhex(
     "50515253545558595b5c5d5e5f8081828390919293a0a1a2"
 )
 """Opcodes whose result depends on nothing but the transaction and the state."""
+
+
+_LOOKS = (0x31, 0x3B, 0x3F)
+"""BALANCE, EXTCODESIZE, EXTCODEHASH."""
+_CALLS = {0xF1: 5, 0xF2: 5, 0xF4: 4, 0xFA: 4}
+"""CALL, CALLCODE, DELEGATECALL, STATICCALL, and how many zeros stand below address and gas."""
 
 
 def _random_program(dice: random.Random) -> bytes:

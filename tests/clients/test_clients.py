@@ -109,6 +109,15 @@ def test_a_client_sends_each_type_of_transaction(seen: Seen) -> None:
     assert set(map(int, transfers)) == set(seen.task["types"])
 
 
+def test_a_client_lets_an_account_run_a_contracts_code(seen: Seen) -> None:
+    """Type 4: it signs an authorization of its own account, for the third contract it deployed."""
+    transfer = seen.report["transfers"]["4"]
+    assert (transfer["status"], transfer["type"]) == (1, 4)
+    registrar = address_from_hex(seen.task["registrar"]["address"])
+    delegate = created_address(registrar, 2)
+    assert seen.report["code"] == "0xef0100" + delegate.hex()
+
+
 def test_a_client_that_waits_for_an_event_hears_of_it_once(seen: Seen) -> None:
     """cast and web3.py are not asked to wait."""
     waits = seen.name in ("ethers", "viem")

@@ -103,16 +103,45 @@ def outcome(answer: dict[str, Any]) -> object:
     return "failed"
 
 
-def compare_call(pair: Pair, what: str, order: Order, sender: DevAccount) -> None:
+def authorizations_of(pair: Pair, order: Order, sender: DevAccount) -> list[dict[str, Any]]:
+    """An order's authorizations, signed for the nonces that its signers have now."""
+    chain_id = int(pair.devnet.get("eth_chainId"), 16)
+    signed = []
+    used = Counter({sender.checksum_address: 1})
+    for promise in order.promises:
+        signer = Account.from_key(promise.key)
+        count = pair.devnet.get("eth_getTransactionCount", signer.address, "latest")
+        said = {
+            "chainId": chain_id if promise.other_chain is None else promise.other_chain,
+            "address": promise.address,
+            "nonce": max(0, int(count, 16) + used[signer.address] + promise.nonces_off),
+        }
+        made = signer.sign_authorization(said)
+        if not promise.spoilt and not promise.nonces_off and promise.other_chain in (None, 0):
+            used[signer.address] += 1
+        proof = {"yParity": made.y_parity, "r": made.r, "s": made.s}
+        signed.append({**said, **proof, **promise.spoilt})
+    return signed
+
+
+def compare_call(
+    pair: Pair, what: str, order: Order, sender: DevAccount, authorizations: list[dict[str, Any]]
+) -> None:
     """What `eth_call` and `eth_estimateGas` answer before the transaction is sent."""
     names = ("to", "data", "value", "gas")
     request = {name: order.fields[name] for name in names if name in order.fields}
     request |= {name: hex(request[name]) for name in ("value", "gas")}
     request["from"] = sender.checksum_address
+    if authorizations:
+        request["authorizationList"] = [
+            {name: to_hex(v) if isinstance(v, bytes) else hex(v) for name, v in each.items()}
+            for each in authorizations
+        ]
     calls = [outcome(node.ask("eth_call", request, "latest")) for node in (pair.devnet, pair.anvil)]
     pair.same(f"{what}: call", *calls)
-    if not order.estimated or (order.kind.startswith("precompile") and "failed" in calls):
-        return  # anvil gives 21,000 for what an address without code refuses
+    no_code = order.kind.startswith("precompile")
+    if not order.estimated or (no_code and ("failed" in calls or request["data"] == "0x")):
+        return  # anvil gives 21,000 for what an address without code refuses, or charges for
     del request["gas"]
     ours, theirs = (
         outcome(node.ask("eth_estimateGas", request)) for node in (pair.devnet, pair.anvil)
@@ -148,10 +177,19 @@ def receipt_of(pair: Pair, hash_hex: str) -> dict[str, Any]:
     return ours
 
 
-def send(pair: Pair, what: str, order: Order, sender: DevAccount, nonce: int) -> str | None:
+def send(
+    pair: Pair,
+    what: str,
+    order: Order,
+    sender: DevAccount,
+    nonce: int,
+    authorizations: list[dict[str, Any]],
+) -> str | None:
     """Send one to both; its hash if both took it."""
     chain_id = int(pair.devnet.get("eth_chainId"), 16)
     fields = {"chainId": chain_id, "nonce": nonce, **order.fields}
+    if authorizations:
+        fields["authorizationList"] = authorizations
     raw = to_hex(bytes(Account.sign_transaction(fields, sender.private_key).raw_transaction))
     ours, theirs = (node.ask("eth_sendRawTransaction", raw) for node in (pair.devnet, pair.anvil))
     taken = ["result" in answer for answer in (ours, theirs)]
@@ -179,27 +217,31 @@ def deployed_probe(pair: Pair, sender: DevAccount) -> Address:
     fields = {"data": to_hex(compiled()[0]), "value": 0, "gas": 3_000_000, "gasPrice": 0}
     nonce = nonce_of(pair, sender)
     order = Order(kind="probe", fields=fields)
-    sent = send(pair, "probe", order, sender, nonce)
+    sent = send(pair, "probe", order, sender, nonce, [])
     assert sent is not None
     return address_from_hex(receipt_of(pair, sent)["contractAddress"])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_devnet_does_with_generated_transactions_what_anvil_does(pair: Pair, seed: int) -> None:
-    accounts = dev_accounts(4)
-    dice = Dice(seed=seed, accounts=accounts, probe=deployed_probe(pair, accounts[0]))
-    touched = {account.address for account in accounts} | {dice.probe}
+    *accounts, fifth, sixth = dev_accounts(6)
+    probe = deployed_probe(pair, accounts[0])
+    dice = Dice(seed=seed, accounts=accounts, idle=[fifth, sixth], probe=probe)
+    touched = {account.address for account in (*accounts, fifth, sixth)} | {dice.probe}
     statuses: Counter[object] = Counter()
+    kinds: Counter[object] = Counter()
+    delegated = 0
     pair.differences.clear()
     pair.compared.clear()
     for number in range(ORDERS):
         order = dice.order(TYPES)
         sender = dice.sender()
         what = f"seed {seed}, transaction {number}, {order.kind}"
+        authorizations = authorizations_of(pair, order, sender)
         if not order.refused:
-            compare_call(pair, what, order, sender)
+            compare_call(pair, what, order, sender, authorizations)
         nonce = nonce_of(pair, sender)
-        sent = send(pair, what, order, sender, nonce)
+        sent = send(pair, what, order, sender, nonce, authorizations)
         if sent is None:
             statuses["refused"] += 1
             continue
@@ -207,6 +249,11 @@ def test_the_devnet_does_with_generated_transactions_what_anvil_does(pair: Pair,
         receipt = receipt_of(pair, sent)
         pair.differences[before:] = [f"{what}: {each}" for each in pair.differences[before:]]
         statuses[receipt["status"]] += 1
+        kinds[receipt["type"]] += 1
+        delegated += any(
+            pair.both(what, "eth_getCode", Account.from_key(each.key).address, "latest") != "0x"
+            for each in order.promises
+        )
         if receipt["to"]:
             touched.add(address_from_hex(receipt["to"]))
         if receipt["contractAddress"] and receipt["status"] == "0x1":
@@ -215,6 +262,9 @@ def test_the_devnet_does_with_generated_transactions_what_anvil_does(pair: Pair,
         compare_account(pair, seed, account)
     assert not pair.differences, "\n".join(pair.differences)
     assert pair.compared["estimate within 1 %"] >= ORDERS // 4, pair.compared
+    assert min(kinds.values()) >= 10, kinds
+    assert len(kinds) == len(TYPES)
+    assert delegated >= 5, delegated
     # The dice reached every kind of end, often enough to mean something.
     assert min(statuses["0x1"], statuses["0x0"], 10 * statuses["refused"]) >= 20, statuses
 
