@@ -89,6 +89,7 @@ def _summary(viewer: Viewer, found: Any, receipt: Any) -> dict[str, Any]:
         "value_wei": int(found["value"], 16),
         "gas_limit": int(found["gas"], 16),
         "gas_used": None if receipt is None else int(receipt["gasUsed"], 16),
+        "gas_price_wei": None if receipt is None else int(receipt["effectiveGasPrice"], 16),
     }
 
 
