@@ -35,10 +35,7 @@ GAS_EACH: Final = PER_EMPTY_ACCOUNT_BASE_COST
 
 
 def check(signed: SignedTransactionAPI) -> None:
-    """Refuse what is no transaction of this type; raises `MalformedTransaction`, `NoAuthorization`.
-
-    A copy of the authorizations must be encoded as they came: see where transactions are read.
-    """
+    """Refuse what the EIP calls invalid; raises `MalformedTransaction`, `NoAuthorization`."""
     authorizations = cast(Sequence[EvmAuthorization], signed.authorization_list)
     if not signed.to:
         raise MalformedTransaction("a transaction of type 4 makes no contract: it names a to")
@@ -49,8 +46,6 @@ def check(signed: SignedTransactionAPI) -> None:
             each.validate_for_transaction()
         except ValidationError as error:
             raise MalformedTransaction(f"an authorization is out of bounds ({error})") from error
-        if rlp.encode(each.copy()) != rlp.encode(each):
-            raise MalformedTransaction("an authorization is not in canonical RLP")
 
 
 def records_of(signed: SignedTransactionAPI) -> tuple[Authorization, ...]:

@@ -12,6 +12,7 @@ from farthing.channels.ids import Address, address_from_hex, to_hex
 from farthing.devnet import errors
 from farthing.devnet.accounts import DevAccount
 from farthing.devnet.chain import DevChain
+from farthing.devnet.evm import GAS_LIMIT
 from farthing.devnet.records import Receipt
 from farthing.devnet.reorg import Fate, reorganise
 
@@ -237,6 +238,12 @@ def test_calls_and_estimates_take_authorizations() -> None:
     assert listed["accessList"] == [
         {"address": to_hex(bob.address), "storageKeys": ["0x" + "00" * 32]}
     ]
+    # An account that signed is warm, too: here one whose size of code is asked for.
+    asking = {"from": to_hex(alice.address), "to": to_hex(NOBODY), "authorizationList": [
+        authorization(chain, bob, probe, 1)]}  # fmt: skip
+    code = {to_hex(NOBODY): {"code": "0x73" + bob.address.hex() + "3b00"}}
+    found = call(chain, "eth_createAccessList", asking, "latest", code)
+    assert found["accessList"] == []
     for wrong, text in (
         ({"authorizationList": []}, "the list is empty"),
         ({"to": None}, "makes no contract"),
@@ -294,9 +301,11 @@ def test_what_waits_with_a_nonce_that_an_authorization_used_is_forgotten() -> No
     chain.mine()
     assert call(chain, "eth_getTransactionReceipt", kept)["status"] == "0x1"
     # Also where the block was full before it came up.
-    chain.submit(set_code(chain, authorization(chain, carol, probe), gas=60_000_000 - 20_000))
+    burning = {"gas": GAS_LIMIT, "to": probe, "data": calldata("break_down()")}
+    chain.submit(set_code(chain, authorization(chain, carol, probe), **burning))
     used = waiting(carol, 0)
     chain.mine()
+    assert chain.head.gas_used == GAS_LIMIT - EACH // 2
     assert call(chain, "eth_getTransactionByHash", used) is None
     assert len(chain.pool) == 0
 
@@ -343,6 +352,14 @@ def test_tracers_name_the_account_and_touch_whose_code_it_runs() -> None:
     idle = to_hex(chain.submit(set_code(chain, authorization(chain, carol, probe), to=NOBODY)))
     before = call(chain, "debug_traceTransaction", idle, {"tracer": "prestateTracer"})
     assert to_hex(carol.address) in before
+    void = authorization(chain, carol, probe, 1)
+    void |= {
+        "s": hex(SECP256K1_N - int(void["s"], 16)),
+        "yParity": hex(1 - int(void["yParity"], 16)),
+    }
+    idle = to_hex(chain.submit(set_code(chain, void, to=NOBODY)))
+    before = call(chain, "debug_traceTransaction", idle, {"tracer": "prestateTracer"})
+    assert to_hex(carol.address) not in before
     # Within a call it is the account that is named, not whose code runs in its place.
     code = "0x" + CALLS_BOB.format(bob.address.hex())
     state = {to_hex(NOBODY): {"code": code}}
