@@ -126,7 +126,7 @@ def _fee_option(base_fee_wei: int | None) -> tuple[str, ...]:
 )
 @click.option(
     "--gas-price",
-    type=click.IntRange(0, 0),
+    type=click.Choice(["0"]),
     metavar="0",
     help="0: gas is free and the base fee 0 for ever, as without --base-fee.",
 )
@@ -153,7 +153,7 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
     chain_id: int,
     accounts: int,
     permissioned: bool,
-    gas_price: int | None,
+    gas_price: str | None,
     base_fee_wei: int | None,
     detach: bool,
     as_json: bool,
@@ -176,7 +176,7 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
         block_time_ms=block_time_ms,
         folder=folder,
         permissioned=permissioned,
-        base_fee_wei=base_fee_wei if gas_price is None else gas_price,
+        base_fee_wei=base_fee_wei if gas_price is None else 0,
     )
     if detach:
         _detach(config, as_json=as_json)

@@ -139,8 +139,8 @@ class DevChain:
 
     def pending(self) -> tuple[Header, tuple[Transaction, ...]]:
         """The header that a block mined now would start from, and what could go into it."""
-        header = self._next_header()
-        return header_record(header), tuple(each.record for each in self._ready(header))
+        header = header_record(self._next_header())
+        return header, tuple(each.record for each in self._ready(header.base_fee))
 
     @property
     def moving_base_fee(self) -> bool:
@@ -150,7 +150,7 @@ class DevChain:
     @property
     def next_base_fee(self) -> int:
         """The base fee of the block that would be mined now."""
-        return self.base_fee_after(self._head.block_number)
+        return self.base_fee_after(self._head.block_number) if self.moving_base_fee else 0
 
     def base_fee_after(self, number: int) -> int:
         """The base fee of a block, mined or not, whose parent has this number."""
@@ -354,13 +354,11 @@ class DevChain:
             self._mine_one()
 
     def _anything_ready(self) -> bool:
-        return bool(self.pool) and next(self._ready(self._next_header()), None) is not None
+        return next(self._ready(self.next_base_fee), None) is not None
 
-    def _ready(self, header: BlockHeaderAPI) -> Iterator[Waiting]:
-        """What could go into a block that starts from this header."""
-        return self.pool.ready(
-            self.nonce, header.base_fee_per_gas if self.moving_base_fee else None
-        )
+    def _ready(self, base_fee: int) -> Iterator[Waiting]:
+        """What could go into a block that asks for this."""
+        return self.pool.ready(self.nonce, base_fee if self.moving_base_fee else None)
 
     def set_clock(self, offset_seconds: int) -> None:
         """Put the clock that far ahead of the wall clock."""
@@ -431,7 +429,8 @@ class DevChain:
         with self._store.writing():
             # What an import does first: nothing, as long as genesis holds no system contracts.
             vm.block_preprocessing(vm.get_block())
-            filling = fill(vm, header, () if empty else self._ready(header))
+            ready = self._ready(header.base_fee_per_gas or 0)
+            filling = fill(vm, header, () if empty else ready)
             unpacked = vm.set_block_transactions_and_withdrawals(
                 vm.get_block(),
                 filling.header,
