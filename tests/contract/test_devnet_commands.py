@@ -262,6 +262,7 @@ def test_a_record_of_another_chain_is_refused_by_the_console(world: Lively, tmp_
 def test_a_devnet_in_the_background_is_stopped_and_leaves_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "chain"
     options = ["up", "--detach", "--port", "0", "--block-time", "0", "--data", str(folder)]
+    options += ["--base-fee", "0.000000009"]
     command = [sys.executable, "-m", "farthing.cli.main", "devnet", *options]
     started = subprocess.run(command, capture_output=True, text=True, check=True)
     ready = json.loads(started.stdout)
@@ -270,7 +271,9 @@ def test_a_devnet_in_the_background_is_stopped_and_leaves_its_folder(tmp_path: P
     status = json.loads(CliRunner().invoke(devnet, ["status", *rpc]).stdout)
     assert (status["pid"], status["folder"]) == (ready["pid"], str(folder))
     port = ready["rpc"].rsplit(":", 1)[1]
-    second = CliRunner().invoke(devnet, ["up", "--detach", "--port", port, "--json"])
+    second = CliRunner().invoke(
+        devnet, ["up", "--detach", "--port", port, "--gas-price", "0", "--json"]
+    )
     assert second.exit_code == 1
     assert json.loads(second.stdout)["error"]["text"] == f"port {port} on 127.0.0.1 is in use"
 
@@ -279,7 +282,7 @@ def test_a_devnet_in_the_background_is_stopped_and_leaves_its_folder(tmp_path: P
         "stopped": True,
         **{key: status[key] for key in ("rpc", "block", "folder", "pid")},
     }
-    kept = DevChain(ChainSettings(folder=folder))  # nobody holds it any more
+    kept = DevChain(ChainSettings(folder=folder, base_fee_wei=9))  # nobody holds it any more
     assert kept.head.number == status["block"]
     kept.close()
     assert Path(ready["log"]).read_text() == ""
