@@ -1,7 +1,7 @@
 """py-evm behind a narrow edge: the rules of this chain, and py-evm's objects turned to records.
 
 Rule: only this module, `chain`, `calls`, `store`, `overrides`, `alterations`, `impersonation`,
-`proofs` and `tracing` import py-evm.
+`instructions`, `proofs` and `tracing` import py-evm.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ..channels.hashing import keccak256
 from ..channels.ids import Address
 from .errors import BadSignature, MalformedTransaction, UnsupportedTransactionType
 from .impersonation import FreeGasBlock
+from .instructions import QuickComputation
 from .records import Header, Log, Receipt, Transaction
 
 GAS_LIMIT = 60_000_000
@@ -68,6 +69,7 @@ def _create_header(parent: BlockHeaderAPI | None, **fields: Any) -> BlockHeaderA
 class FreeGasState(PragueState):
     """Prague's state, which may show a base fee that nobody pays."""
 
+    computation_class = QuickComputation
     shown_base_fee: int | None = None
 
     @property
