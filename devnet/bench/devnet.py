@@ -69,9 +69,10 @@ def bench_devnet(
                 began.append(running)
         with _devnet(stand.folder / "used") as running:
             began.append(running)
-            city = _City(running.rpc_url, running.process.pid, stand.folder / "deployment.json")
+            record = stand.folder / "deployment.json"
+            city = _City(running.rpc_url, running.process.pid, record, rows)
             logs_ms = city.find_logs(blocks)
-            opening = city.open_channels(batches, rows)
+            opening = city.open_channels(batches)
         start = median_and_spread([each.seconds for each in began], digits=2)
         logs = median_and_spread(logs_ms, digits=1)
         return {
@@ -122,9 +123,10 @@ def _devnet(folder: Path) -> Iterator[Running]:
 class _City:
     """The contracts on a devnet that runs, and what is done with them."""
 
-    def __init__(self, rpc_url: str, pid: int, record: Path) -> None:
-        """Deploy; `pid` is the process whose CPU time counts."""
+    def __init__(self, rpc_url: str, pid: int, record: Path, rows: int) -> None:
+        """Deploy; `pid` is the process whose CPU time counts, `rows` how many wallets there are."""
         self._rpc_url = rpc_url
+        self._rows = rows
         self._pid = pid
         self._hub = development_signer(HUB)
         with web3_at(rpc_url) as web3:
@@ -137,10 +139,9 @@ class _City:
             )
             Web3Chain(web3, self._deployment, signer=self._hub).approve(minted // 2)
 
-    @staticmethod
-    def _register(administrator: Administrator, treasury: Signer) -> None:
+    def _register(self, administrator: Administrator, treasury: Signer) -> None:
         hub = [(development_signer(number).address, Role.HUB) for number in (HUB, HUB_SIGNER)]
-        wallets = [(key, Role.RESIDENT) for n in range(ROWS) for key in _wallet(n)]
+        wallets = [(key, Role.RESIDENT) for n in range(self._rows) for key in _wallet(n)]
         administrator.set_members(
             [
                 Registration(account=account, role=role)
@@ -178,11 +179,12 @@ class _City:
                 expect("blocks and amounts of the logs", found, expected)
             return milliseconds
 
-    def open_channels(self, batches: int, rows: int) -> dict[str, Any]:
-        """Let the hub open `rows` channels in each of some transactions; each is looked up."""
+    def open_channels(self, batches: int) -> dict[str, Any]:
+        """Let the hub open a channel with each wallet, so many times; each is looked up."""
         with web3_at(self._rpc_url) as web3:
             port = Web3Chain(web3, self._deployment, signer=self._hub)
-            parties = [_wallet(n % ROWS) for n in range(rows)]
+            rows = self._rows
+            parties = [_wallet(n) for n in range(rows)]
             open_rows = [OpenRow(account_b=account, signer_b=signer) for account, signer in parties]
             opened: list[OpenedChannel] = []
             per_second = []

@@ -272,14 +272,14 @@ def test_logs_and_channels_that_are_missing_have_no_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served_devnet() as url:
-        city = devnet_figures._City(url, os.getpid(), tmp_path / "deployment.json")
+        city = devnet_figures._City(url, os.getpid(), tmp_path / "deployment.json", 1)
         approve = keccak256(b"approve(address,uint256)")[:4]
         monkeypatch.setattr(devnet_figures, "TRANSFER_CALL", approve)
         with pytest.raises(FigureVoid, match="blocks and amounts of the logs"):
             city.find_logs(1)
         monkeypatch.setattr(devnet_figures, "_wallet", lambda _: (STRANGER, STRANGER))
         with pytest.raises(FigureVoid, match="different channels"):
-            city.open_channels(1, 1)
+            city.open_channels(1)
 
 
 def test_the_command_prints_a_result_and_saves_it(
