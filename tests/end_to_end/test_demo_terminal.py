@@ -108,6 +108,7 @@ def test_nothing_outlives_the_demo_however_it_ends(number: signal.Signals, tmp_p
         demo.send_signal(number)
         wait_ended(mine)
         assert demo.wait(END_SECONDS) != 0
+        assert "is back" not in demo.stderr.read()  # it did not replay everything first
     finally:
         demo.kill()
         demo.communicate()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
+from farthing.channels.client.bundle import Bundle
+from farthing.channels.client.folder import Settings
 from farthing.channels.client.logs import EVENTS
 from farthing.channels.codecs import encode_message
 from farthing.channels.eip712 import Domain
 from farthing.channels.frames import encode_frame
 from farthing.channels.handshake import make_hello
-from farthing.channels.messages import Authenticate, Challenge, Message
+from farthing.channels.messages import Authenticate, Challenge, Message, VoucherDeposit
 from farthing.channels.receipt import ReceiptType, make_receipt
+from farthing.channels.terms import Side
 
-from ..people import ALICE, BOB, DEPLOYMENT, DOMAIN
+from ..people import ALICE, BOB, CAROL, CHANNEL, DEPLOYMENT, DOMAIN, TERMS, lane, voucher
 from .targets import ROOT
 
 VECTORS = ROOT / "tests/interop/vectors"
@@ -198,6 +202,41 @@ def _keystores() -> list[bytes]:
     return [record("scrypt", n=2, r=1, p=1), record("pbkdf2", c=1, prf="hmac-sha256")]
 
 
+def _bundles() -> list[bytes]:
+    (settings,) = _wallet_settings()
+    of_one = Bundle(
+        signer=BOB.address,
+        settings=Settings.from_json(settings.decode()),
+        database="0123",
+        channels=(TERMS, replace(TERMS, sequence=2)),
+        keystore=_keystores()[0].decode(),
+    )
+    return [of_one.to_bytes(), replace(of_one, keystore=None, database=None).to_bytes()]
+
+
+def _deposits() -> list[bytes]:
+    paid = voucher(Side.A, lane(5, 7))
+    total = paid.total
+    deposit = VoucherDeposit(
+        channel=CHANNEL,
+        **asdict(TERMS),
+        nonce=total.nonce,
+        transferred_ucent=total.transferred_ucent,
+        history=total.history,
+        conditions=bytes(32),
+        signature=paid.signature,
+    )
+    others: list[dict[str, Any]] = [
+        {"nonce": 0, "transferred_ucent": 0},
+        {"conditions": bytes([1]) * 32},
+        {"signature": bytes(65)},
+        {"challenge_seconds": 1},
+        {"signer_b": CAROL.address},
+        {"account_b": TERMS.account_a},
+    ]
+    return [encode_message(one) for one in (deposit, *(replace(deposit, **o) for o in others))]
+
+
 def _text(*paths: str) -> Callable[[], list[bytes]]:
     return lambda: [(ROOT / path).read_bytes() for path in paths]
 
@@ -236,6 +275,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "bounded_json": lambda: [b'{"a":[1,2.5,"x\\ud800",null,true],"b":{}}', b"[[[[]]]]"],
     "deployment": lambda: [DEPLOYMENT.to_json().encode()],
     "wallet_settings": _wallet_settings,
+    "bundles": _bundles,
+    "deposits": _deposits,
     "keystores": _keystores,
     "hub_settings": _hub_settings,
     "programmes": _text("node/city-block.toml"),

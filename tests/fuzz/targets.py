@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from typing import Any, cast
 import trio
 
 from farthing.channels.bounded_json import NotJson, parse
-from farthing.channels.client import control, keystore
+from farthing.channels.client import bundle, control, keystore
 from farthing.channels.client.abi import ALLOWANCE, address_of, bool_of, uint_of, words
 from farthing.channels.client.chain import ChainReader
 from farthing.channels.client.chain import Head as ClientHead
@@ -33,6 +33,7 @@ from farthing.channels.errors import ChainError, FarthingError, LocalError, Peer
 from farthing.channels.fields import MalformedMessage
 from farthing.channels.frames import FRAME_BYTES_MAX, FrameReader, encode_frame
 from farthing.channels.ids import ChannelId
+from farthing.channels.messages import VoucherDeposit
 from farthing.channels.receipt import MalformedReceipt, Receipt, ReceiptType, make_receipt
 from farthing.channels.rlp_items import read_list
 from farthing.channels.senml import PackFormat, encode_json
@@ -43,6 +44,7 @@ from farthing.node.audit.receipts import ReceiptsReader
 from farthing.node.config import load
 from farthing.node.programme import parse_programme
 from farthing.node.settings import Misconfigured
+from farthing.node.watchtower.deposits import check_deposit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -367,6 +369,45 @@ def programmes(data: bytes) -> None:
         parse_programme(data, file="programme.toml")
 
 
+def bundles(data: bytes) -> None:
+    """A recovery bundle is written as it was read, or refused by name, whatever its checksum."""
+    forms = [data]
+    with suppress(NotJson):
+        record = parse(data)
+        if isinstance(record, dict):
+            record.pop("sha256", None)
+            record["sha256"] = bundle._checksum(record)
+            forms.append(json.dumps(record).encode())
+    for form in forms:
+        with _file(form) as path, suppress(bundle.MalformedBundle):
+            found = bundle.read_bundle(path)
+            path.write_bytes(found.to_bytes())
+            again = bundle.read_bundle(path)  # its channels in order
+            channels = sorted(found.channels, key=repr)
+            expect(sorted(again.channels, key=repr) == channels, "channels change when written")
+            expect(again == replace(found, channels=again.channels), "it changes when written")
+            expect(again.to_bytes() == found.to_bytes(), "one bundle is written in two ways")
+
+
+def deposits(data: bytes) -> None:
+    """A watchtower keeps nothing but what pays its depositor, as its channel and signature say."""
+    from ..people import BOB, DEPLOYMENT, SEPARATOR  # noqa: PLC0415 - as above
+
+    with suppress(PeerError):
+        message = decode_message(data)
+        if not isinstance(message, VoucherDeposit):
+            return
+        with suppress(LocalError):  # so that more than the channel's id is looked at
+            named = {field.name: getattr(message, field.name) for field in fields(Terms)}
+            message = replace(message, channel=DEPLOYMENT.channel_id(Terms(**named)))
+        kept = check_deposit(message, BOB.address, DEPLOYMENT, SEPARATOR)
+        expect(kept.terms.signer(kept.payer.other) == BOB.address, "it pays somebody else")
+        total = kept.voucher.total
+        said = (message.nonce, message.transferred_ucent, message.history, message.signature)
+        held = (total.nonce, total.transferred_ucent, total.history, kept.voucher.signature)
+        expect(held == said, "another voucher is kept than was deposited")
+
+
 def terms(data: bytes) -> None:
     """Terms of any numbers are taken or refused, never with an error of Python's."""
     with suppress(FarthingError):
@@ -411,6 +452,11 @@ TARGETS: dict[str, Target] = {
     "bounded_json": Target(one=bounded_json, modules=(f"{CHANNELS}.bounded_json",)),
     "deployment": Target(one=deployment, modules=(f"{CHANNELS}.deployment",)),
     "wallet_settings": Target(one=wallet_settings, modules=(f"{CHANNELS}.client.folder",)),
+    "bundles": Target(one=bundles, modules=(f"{CHANNELS}.client.bundle",)),
+    "deposits": Target(
+        one=deposits,
+        modules=("farthing.node.watchtower.deposits", f"{CHANNELS}.codecs", f"{CHANNELS}.terms"),
+    ),
     "keystores": Target(one=keystores, modules=(f"{CHANNELS}.client.keystore",)),
     "hub_settings": Target(
         one=hub_settings, modules=("farthing.node.config", "farthing.node.settings")

@@ -75,6 +75,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "transition": CORE,
     "connecting": CORE,
     "observing": CORE,
+    "restoring": ("unit/test_restoring.py", "property/test_restored_payee.py", *CORE),
     "closing": CORE,
     "withdrawing": CORE,
     "refusals": CORE,
