@@ -59,6 +59,7 @@ def fill(
         if sender in passed_over:
             continue
         if not may_send(sender):
+            _log.warning("dropped transaction 0x%s: not allowed", waiting.record.hash.hex())
             passed_over.add(sender)
             unfit.append(waiting)
             continue

@@ -18,7 +18,7 @@ from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 
 Instruction = Callable[[Any], None]
 
-BASE_GAS, VERY_LOW_GAS, MID_GAS, HIGH_GAS, JUMPDEST_GAS = 2, 3, 8, 10, 1
+BASE_GAS, VERY_LOW_GAS, HIGH_GAS, JUMPDEST_GAS = 2, 3, 10, 1
 STACK_MAX: Final = 1_024
 WORD: Final = 32
 WORD_MASK: Final = (1 << 256) - 1

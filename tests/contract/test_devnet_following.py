@@ -56,10 +56,13 @@ def enrol(chain: DevChain, registry: Address, *row: Any) -> None:
     assert registrar_sends(chain, registry, member(*row)).succeeded
 
 
-def send(chain: DevChain, account: Address = BOB) -> dict[str, Any]:
-    """What the chain answers to an empty transaction of somebody."""
-    request = {"from": to_hex(account), "to": to_hex(BOB), "gas": "0x5208"}
-    return {"hash": call(chain, "eth_sendTransaction", request)}
+def empty(account: Address) -> dict[str, Any]:
+    """An empty transaction of somebody."""
+    return {"from": to_hex(account), "to": to_hex(BOB), "gas": "0x5208"}
+
+
+def send(chain: DevChain, account: Address = BOB) -> str:
+    return str(call(chain, "eth_sendTransaction", empty(account)))
 
 
 def is_admitted(chain: DevChain, account: Address = BOB) -> bool:
@@ -68,8 +71,7 @@ def is_admitted(chain: DevChain, account: Address = BOB) -> bool:
     if listed:
         send(chain, account)
     else:
-        request = {"from": to_hex(account), "to": to_hex(BOB), "gas": "0x5208"}
-        assert refusal(chain, "eth_sendTransaction", request)["code"] == -32007
+        assert refusal(chain, "eth_sendTransaction", empty(account))["code"] == -32007
     return listed
 
 
@@ -94,7 +96,7 @@ def test_whom_the_registry_removed_may_not_send_whatever_the_allowlist_says() ->
     assert is_admitted(chain)
     enrol(chain, registry, Status.REMOVED)
     assert not is_admitted(chain)
-    hint = refusal(chain, "eth_sendTransaction", {"from": to_hex(BOB), "gas": "0x5208"})["data"]
+    hint = refusal(chain, "eth_sendTransaction", empty(BOB))["data"]
     assert address_to_hex(registry) in hint
     call(chain, "farthing_followRegistry")
     assert is_admitted(chain)
@@ -145,7 +147,7 @@ def test_a_membership_that_the_chain_takes_back_is_none(
 def test_a_reorganisation_mines_a_new_member_and_what_it_sent_in_one_block() -> None:
     chain, registry = followed()
     enrol(chain, registry, Status.ACTIVE)
-    sent = send(chain)["hash"]
+    sent = send(chain)
     call(chain, "farthing_reorg", 2, "again")
     receipt = call(chain, "eth_getTransactionReceipt", sent)
     assert (receipt["transactionIndex"], receipt["status"]) == ("0x1", "0x1")
@@ -159,12 +161,12 @@ def test_what_waits_from_somebody_is_mined_before_the_removal_and_dropped_after_
     chain, registry = followed()
     enrol(chain, registry, Status.ACTIVE)
     chain.automine = False
-    sent = send(chain)["hash"] if bob_first else None
+    sent = send(chain) if bob_first else None
     removal = CallRequest(
         sender=chain.accounts[0].address, to=registry, data=member(Status.REMOVED), gas=900_000
     )
     chain.send(removal)
-    sent = sent or send(chain)["hash"]
+    sent = sent or send(chain)
     chain.mine()
     mined = call(chain, "eth_getTransactionByHash", sent)
     assert (mined is not None) is bob_first
