@@ -150,6 +150,22 @@ def settle(*, within: Path | None) -> Mapping[str, Any]:
     return bench_settle(within=within)
 
 
+@click.command("devnet")
+@speed_options
+def devnet_speed(*, within: Path | None) -> Mapping[str, Any]:
+    r"""How soon a devnet answers, finds the logs of 1,000 blocks, and opens channels.
+
+    Processes that are asked over HTTP. The logs and the opened channels are checked one by one.
+
+    \b
+    Example:
+      farthing bench devnet --json
+    """
+    from ..devnet.bench.devnet import bench_devnet  # noqa: PLC0415 - see above
+
+    return bench_devnet(within=within)
+
+
 @click.command()
 @speed_options
 @click.option(
@@ -228,4 +244,7 @@ def city(*, results: Path | None, payments_a_day: float, form: Form, **asked: An
         emit_rows(answer["rows"], ("name", "value", "unit", "basis", "how"), form)
 
 
-COMMANDS: Final = (updates, coalesced, fan_in, latency, memory, settle, peers, everything, city)
+COMMANDS: Final = (
+    *(updates, coalesced, fan_in, latency, memory, settle, devnet_speed, peers),
+    *(everything, city),
+)

@@ -8,7 +8,7 @@ import click
 
 from .besu import export_besu
 from .devnet_blocks import block, mine, reorg, revert, snapshot, warp
-from .devnet_city import accounts, deploy, members
+from .devnet_city import accounts, deploy, follow, members
 from .devnet_console import console
 from .devnet_transactions import logs, tx
 from .devnet_up import down, status, up
@@ -26,7 +26,7 @@ def devnet() -> None:
 
 
 for _command in (
-    *(up, status, down, accounts, deploy, members, console, export_besu),
+    *(up, status, down, accounts, deploy, members, follow, console, export_besu),
     *(mine, warp, snapshot, revert, reorg, block, tx, logs),
 ):
     devnet.add_command(_command)

@@ -84,6 +84,25 @@ def deploy(*, out: Path, rpc_url: str, as_json: bool) -> None:
     )
 
 
+@click.command(epilog="Example: farthing devnet follow --deployment deployment.json")
+@record_option
+@click.option("--stop", is_flag=True, help="Follow none any more: the allowlist decides.")
+@rpc_option
+@json_option
+@reports_errors
+def follow(*, deployment: Path, stop: bool, rpc_url: str, as_json: bool) -> None:
+    """Let the registry say who may send: whom it holds and has not removed.
+
+    Suspended members and those whose time is over may still send, so that they can close. About
+    addresses that the registry never held the allowlist decides. Kept with the chain.
+    """
+    registry = None if stop else address_to_hex(read_deployment(deployment).member_registry)
+    with HttpAsk(rpc_url) as ask:
+        ask("farthing_followRegistry", *(() if registry is None else (registry,)))
+        admitted = len(ask("perm_getAccountsAllowlist"))
+    emit({"follows_registry": registry, "may_send": admitted}, as_json=as_json)
+
+
 @click.command(epilog="Example: farthing devnet members --deployment deployment.json")
 @record_option
 @rpc_option

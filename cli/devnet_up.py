@@ -19,10 +19,12 @@ import click
 import trio
 
 from ..channels.client.continuity import state_home
+from ..channels.client.deployment_file import read_deployment
 from ..channels.client.durable_file import make_folder
 from ..channels.errors import LocalError
 from ..devnet.asking import METHOD_NOT_FOUND, HttpAsk, NoDevnet, RefusedByDevnet
 from .devnet_rpc import rpc_option, shown_time
+from .keys import FILE
 from .output import emit, json_option, reports_errors
 
 if TYPE_CHECKING:
@@ -138,6 +140,13 @@ def _fee_option(base_fee_wei: int | None) -> tuple[str, ...]:
     help="Let the base fee move with demand (EIP-1559), from this in the genesis block.",
 )
 @click.option(
+    "--follow-registry",
+    "registry_file",
+    metavar="FILE",
+    type=FILE,
+    help="The deployment of the chain in --data: who may send follows its registry; see `follow`.",
+)
+@click.option(
     "--detach",
     is_flag=True,
     help="Return when it answers, and let it run on in the background; see `down`.",
@@ -155,6 +164,7 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
     permissioned: bool,
     gas_price: str | None,
     base_fee_wei: int | None,
+    registry_file: Path | None,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -177,9 +187,10 @@ def up(  # noqa: PLR0913 - one argument for each option of the command
         folder=folder,
         permissioned=permissioned,
         base_fee_wei=base_fee_wei if gas_price is None else 0,
+        registry=None if registry_file is None else read_deployment(registry_file).member_registry,
     )
     if detach:
-        _detach(config, as_json=as_json)
+        _detach(config, registry_file, as_json=as_json)
         return
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
@@ -214,7 +225,7 @@ async def _serve(
     scope.cancel()
 
 
-def _detach(config: DevnetConfig, *, as_json: bool) -> None:
+def _detach(config: DevnetConfig, registry_file: Path | None, *, as_json: bool) -> None:
     """Start the same command in a session of its own; raises `DidNotStart`."""
     log = (config.folder or state_home(os.environ)).resolve() / "devnet.log"
     make_folder(log.parent)
@@ -226,6 +237,7 @@ def _detach(config: DevnetConfig, *, as_json: bool) -> None:
         "--permissioned" if config.permissioned else "--open",
         *_fee_option(config.base_fee_wei),
         *(() if config.folder is None else ("--data", str(config.folder))),
+        *(() if registry_file is None else ("--follow-registry", str(registry_file))),
     ]
     with log.open("ab") as errors:
         began = errors.tell()
@@ -273,6 +285,7 @@ def status(*, rpc_url: str, as_json: bool) -> None:
     if not as_json:
         found["timestamp"] = f"{found['timestamp']} ({shown_time(found['timestamp'])})"
         found["folder"] = found["folder"] or "none: in memory"
+        found["follows_registry"] = found["follows_registry"] or "none"
     emit(found, as_json=as_json)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from eth.abc import SignedTransactionAPI
 from eth.constants import SECPK1_N
 
+from ..channels.ids import Address
 from .errors import (
     BadSignature,
     FeeOrderWrong,
@@ -31,11 +32,12 @@ NONCE_MAX = 2**64 - 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the chain knows of a sender now."""
+    """What the chain knows of a sender now; `registry` is what it was looked up in, if anything."""
 
     allowed: bool
     nonce: int
     balance_wei: int
+    registry: Address | None = None
 
 
 def check(
@@ -49,7 +51,7 @@ def check(
     if not 0 < record.s <= SECPK1_N // 2:
         raise BadSignature("invalid sender: the signature's s is too high")
     if not standing.allowed:
-        raise SenderNotAllowed(record.sender)
+        raise SenderNotAllowed(record.sender, standing.registry)
     if record.max_priority_fee_wei > record.max_fee_wei:
         raise FeeOrderWrong(record.max_priority_fee_wei, record.max_fee_wei)
     if record.gas > GAS_LIMIT:

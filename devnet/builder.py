@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eth.abc import BlockHeaderAPI, ReceiptAPI, VirtualMachineAPI
@@ -37,11 +37,16 @@ class Filling:
     unfit: tuple[Waiting, ...]
 
 
-def fill(vm: VirtualMachineAPI, header: BlockHeaderAPI, ready: Iterable[Waiting]) -> Filling:
+def fill(
+    vm: VirtualMachineAPI,
+    header: BlockHeaderAPI,
+    ready: Iterable[Waiting],
+    may_send: Callable[[Address], bool],
+) -> Filling:
     """Apply transactions in order until the block is full; raises `MachineFailed`.
 
     A transaction that does not fit, or that has become impossible since it was checked, is passed
-    over together with the later ones of its sender.
+    over together with the later ones of its sender. `may_send` is asked of the state so far.
     """
     taken: list[Waiting] = []
     receipts: list[ReceiptAPI] = []
@@ -52,6 +57,11 @@ def fill(vm: VirtualMachineAPI, header: BlockHeaderAPI, ready: Iterable[Waiting]
             break
         sender = waiting.record.sender
         if sender in passed_over:
+            continue
+        if not may_send(sender):
+            _log.warning("dropped transaction 0x%s: not allowed", waiting.record.hash.hex())
+            passed_over.add(sender)
+            unfit.append(waiting)
             continue
         if waiting.record.gas > header.gas_limit - header.gas_used:
             passed_over.add(sender)

@@ -42,6 +42,7 @@ from .evm import (
     read_transaction,
     receipt_records,
 )
+from .following import Following
 from .impersonation import impersonated
 from .journal import LOGS_MAX as JOURNAL_LOGS_MAX
 from .journal import Arrived, Journal, Mined, TakenBack
@@ -92,6 +93,7 @@ class DevChain:
             offset = int(self._store.setting("offset_seconds") or 0)
             self.clock = ChainClock(settings.wall_seconds, offset)
             self._allowlist = Allowlist(self._store)
+            self.following = Following(self._store, self._allowlist)
             self.altered = Alterations(self._store)
             self._forks = int(self._store.setting("forks") or 0)
             self._base_fee_set: int | None = None
@@ -283,7 +285,8 @@ class DevChain:
             raise AlreadyKnown(record.hash)
         state = self.machine(None).state
         standing = admission.Standing(
-            allowed=self._may_send(record.sender),
+            allowed=self._may_send(state, record.sender),
+            registry=self.following.registry,
             nonce=state.get_nonce(EvmAddress(record.sender)),
             balance_wei=state.get_balance(EvmAddress(record.sender)),
         )
@@ -429,8 +432,8 @@ class DevChain:
         with self._store.writing():
             # What an import does first: nothing, as long as genesis holds no system contracts.
             vm.block_preprocessing(vm.get_block())
-            ready = self._ready(header.base_fee_per_gas or 0)
-            filling = fill(vm, header, () if empty else ready)
+            ready = () if empty else self._ready(header.base_fee_per_gas or 0)
+            filling = fill(vm, header, ready, lambda sender: self._may_send(vm.state, sender))
             unpacked = vm.set_block_transactions_and_withdrawals(
                 vm.get_block(),
                 filling.header,
@@ -476,13 +479,22 @@ class DevChain:
 
     # Permissions
 
-    def _may_send(self, sender: Address) -> bool:
-        return not self.settings.permissioned or sender in self._allowlist
+    def _may_send(self, state: StateAPI, sender: Address) -> bool:
+        return not self.settings.permissioned or self.following.may_send(state, sender)
 
     def allowed(self) -> tuple[Address, ...]:
-        """The allowlist; raises `AllowlistRefused` on an open chain."""
+        """Everybody who may send; raises `AllowlistRefused` on an open chain."""
         self._check_permissioned()
-        return self._allowlist.addresses()
+        return self.following.admitted(self.machine(None).state)
+
+    def follow(self, registry: Address | None) -> None:
+        """Let a registry decide about whom it holds (None: the allowlist about everybody).
+
+        What waits from somebody who may not send any more is dropped with the next block. Raises
+        `AllowlistRefused`, `NotARegistry`.
+        """
+        self._check_permissioned()
+        self.following.follow(self.machine(None).state, registry)
 
     def allow(self, addresses: Sequence[Address]) -> None:
         """Put addresses on the allowlist, all or none; raises `AllowlistRefused`."""
@@ -496,8 +508,10 @@ class DevChain:
         """
         self._check_permissioned()
         self._allowlist.remove(addresses)
+        state = self.machine(None).state
         for address in addresses:
-            self.pool.drop_sender(address)
+            if not self._may_send(state, address):
+                self.pool.drop_sender(address)
 
     def _check_permissioned(self) -> None:
         if not self.settings.permissioned:

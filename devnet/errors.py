@@ -331,13 +331,16 @@ class SenderNotAllowed(TransactionRefused):
     code = "devnet-sender-not-allowed"
     rpc_code = -32007
 
-    def __init__(self, sender: bytes) -> None:
+    def __init__(self, sender: bytes, registry: bytes | None = None) -> None:
         super().__init__("Sender account not authorized to send transactions")
         self.sender = sender
-        self.hint = (
-            f"{address_to_hex(sender)} is not on the allowlist: "
-            "add it with perm_addAccountsToAllowlist"
-        )
+        self.registry = registry
+        if registry is None:
+            where, what_to_do = "on the allowlist", "add it with perm_addAccountsToAllowlist"
+        else:
+            where = f"a member in the registry at {address_to_hex(registry)}, or removed there"
+            what_to_do = "register it with `farthing member set`"
+        self.hint = f"{address_to_hex(sender)} is not {where}: {what_to_do}"
 
 
 class NonceTooLow(TransactionRefused):

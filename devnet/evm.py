@@ -2,7 +2,7 @@
 
 Rule: py-evm is imported here and in the modules that hand its objects on: `opening`, `chain`,
 `block_records`, `builder`, `calls`, `pool`, `store`, `overrides`, `alterations`, `authorizations`,
-`impersonation`, `signing`, `proofs` and `tracing`.
+`impersonation`, `instructions`, `signing`, `proofs` and `tracing`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from ..channels.ids import Address
 from . import authorizations
 from .errors import BadSignature, MalformedTransaction, UnsupportedTransactionType
 from .impersonation import DevnetBlock
+from .instructions import QuickComputation
 from .records import Header, Log, Receipt, Transaction
 
 GAS_LIMIT = 60_000_000
@@ -89,6 +90,7 @@ def context_with(now: ExecutionContextAPI, **changes: Any) -> ExecutionContext:
 class DevnetState(PragueState):
     """Prague's state, which may show another base fee than it asks for."""
 
+    computation_class = QuickComputation
     shown_base_fee: int | None = None
 
     @property

@@ -280,6 +280,13 @@ def _allowlist(chain: DevChain, _params: Params) -> object:
     return [to_hex(address) for address in chain.allowed()]
 
 
+def _follow_registry(chain: DevChain, params: Params) -> object:
+    """The registry's address; null, or nothing, for none."""
+    registry = params.optional(0, read.address, None)
+    chain.follow(registry)
+    return None if registry is None else to_hex(registry)
+
+
 METHODS: dict[str, Method] = {
     **account_methods.METHODS,
     **cheats.METHODS,
@@ -322,6 +329,7 @@ METHODS: dict[str, Method] = {
     "evm_revert": Method(answer=_revert, most=1),
     "evm_setNextBlockTimestamp": Method(answer=_set_next_timestamp, most=1),
     "evm_snapshot": Method(answer=_snapshot, most=0),
+    "farthing_followRegistry": Method(answer=_follow_registry, most=1),
     "farthing_reorg": Method(answer=_reorg, most=2),
     "farthing_status": Method(answer=status, most=0),
     "farthing_stop": Method(answer=stop, most=0),

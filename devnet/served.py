@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import __version__
+from ..channels.ids import address_to_hex
 from .chain import DevChain
 from .errors import CallRefused
 from .params import Params
@@ -43,6 +44,7 @@ def status(chain: DevChain, _params: Params) -> object:
     served = _of_chains.get(chain)
     folder = chain.settings.folder
     head = chain.head
+    registry = chain.following.registry if chain.settings.permissioned else None
     return {
         "rpc": None if served is None else served.rpc_url,
         "version": __version__,
@@ -55,6 +57,7 @@ def status(chain: DevChain, _params: Params) -> object:
         "base_fee_wei": chain.next_base_fee,
         "base_fee_moves": chain.moving_base_fee,
         "permissioned": chain.settings.permissioned,
+        "follows_registry": None if registry is None else address_to_hex(registry),
         "accounts": len(chain.accounts),
         "folder": None if folder is None else str(folder.resolve()),
         "pid": os.getpid(),

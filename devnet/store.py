@@ -168,6 +168,14 @@ class ChainStore(AtomicDB):
         )
         return tuple(_log(row) for row in rows)
 
+    def named_in(self, address: Address, event: bytes) -> set[Address]:
+        """The addresses that a contract's events of one kind name in their first argument."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT topic1 FROM log WHERE address = ? AND topic0 = ? AND topic1 NOT NULL",
+            (address, event),
+        )
+        return {Address(_bytes(row[0])[12:]) for row in rows}
+
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
         self._connection.close()

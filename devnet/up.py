@@ -13,6 +13,7 @@ from typing import TextIO
 
 import trio
 
+from ..channels.ids import Address
 from .accounts import ACCOUNTS_DEFAULT, DevAccount
 from .chain import DevChain
 from .errors import BadSetting
@@ -48,6 +49,8 @@ class DevnetConfig:
     folder: Path | None = None
     permissioned: bool = True
     base_fee_wei: int | None = None
+    registry: Address | None = None
+    """Whose members may send, from the start; None for the one that the kept chain follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ async def serve(
 ) -> None:
     """Run a devnet until cancelled or told to stop; `task_status` is started once it answers.
 
-    `running = await nursery.start(serve, DevnetConfig(port=0))`. Raises a `StartRefused`.
+    `running = await nursery.start(serve, DevnetConfig(port=0))`. Raises a `StartRefused`, or what
+    `DevChain.follow` raises.
     """
     automine = config.block_time_ms == 0
     if not automine and not BLOCK_TIME_MS_MIN <= config.block_time_ms <= BLOCK_TIME_MS_MAX:
@@ -109,6 +113,8 @@ async def serve(
         held.close()
         raise
     try:
+        if config.registry is not None:
+            chain.follow(config.registry)
         running = RunningDevnet(
             rpc_url=url_of(listener),
             chain_id=config.chain_id,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .capacity import measured_toml, read_measured
 from .coalesced import bench_coalesced
+from .devnet import bench_devnet
 from .fan_in import bench_fan_in
 from .latency import bench_latency
 from .memory import bench_memory
@@ -27,12 +28,14 @@ BENCHMARKS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "fan-in": bench_fan_in,
     "memory": bench_memory,
     "settle": bench_settle,
+    "devnet": bench_devnet,
 }
 
 HEADLINES: Final = (
     *("ratio", "ratio_by_cpu", "payments_per_second", "p50_ms", "p99_ms"),
     *("kib_per_connection", "storm_seconds", "gas_per_channel"),
     *("ours_vs_eth_account", "ours_vs_x402"),
+    *("start_seconds", "logs_ms", "openings_per_second"),
 )
 
 

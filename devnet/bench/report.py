@@ -40,6 +40,9 @@ GOALS: Final = (
     Goal(benchmark="memory", field="storm_seconds", wanted=120, at_least=False, wallets=10_000),
     Goal(benchmark="peers", field="ours_vs_eth_account", wanted=8, at_least=True),
     Goal(benchmark="peers", field="ours_vs_x402", wanted=9, at_least=True),
+    Goal(benchmark="devnet", field="start_seconds", wanted=3, at_least=False),
+    Goal(benchmark="devnet", field="logs_ms", wanted=100, at_least=False),
+    Goal(benchmark="devnet", field="openings_per_second", wanted=100, at_least=True),
 )
 
 

@@ -1,16 +1,23 @@
 """What a user of Foundry's cast does and sees: one process for each command."""
 
 import json
+import queue
 import re
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CUSTOM = "TooFew(uint256,uint256)"
 MINTED = "Minted(address,uint256,bytes32)"
-EVENTS = (MINTED, "Transfer(address,address,uint256)")
+CHANGED = "MemberChanged(address,address,uint8,uint8,uint64,bytes32,bytes32)"
+EVENTS = (MINTED, "Transfer(address,address,uint256)", CHANGED)
 MINT = "mint(address,uint256,bytes32)"
+HEARING_SECONDS = 30
 
 
 def cast_binary() -> Path:
@@ -28,14 +35,20 @@ class Cast:
     url: str
     home: Path
 
+    def command(self, *arguments: object) -> list[str]:
+        return [str(cast_binary()), *map(str, arguments)]
+
+    def environment(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "ETH_RPC_URL": self.url, "NO_COLOR": "1"}
+
     def run(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [str(cast_binary()), *map(str, arguments)],
+            self.command(*arguments),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            env={"HOME": str(self.home), "ETH_RPC_URL": self.url, "NO_COLOR": "1"},
+            env=self.environment(),
         )
 
     def __call__(self, *arguments: object) -> str:
@@ -79,38 +92,19 @@ def use(task: dict[str, Any], home: Path) -> dict[str, Any]:
     made = cast.create(registrar["key"], task["credit"], "constructor(address)", registry)
     credit = cast("to-check-sum-address", made["contractAddress"])
     probe = cast.create(registrar["key"], task["probe"], "")["contractAddress"]
-
-    row = f"({treasury['address']},2,1,0,{task['word']},{task['word']})"
-    signature = "set_member((address,uint8,uint8,uint64,bytes32,bytes32))"
-    cast("send", "--private-key", registrar["key"], registry, signature, row)
-    words = cast(
-        *("call", registry, "member(address)(uint8,uint8,uint64,bytes32)", treasury["address"])
-    )
+    words = _member(cast, task, registry)
 
     order = [credit, MINT, treasury["address"], task["amount"], task["word"]]
-    sender = ["--from", treasury["address"]]
-    estimate = int(cast("estimate", *sender, *order))
-    mint = cast.json("send", "--private-key", treasury["key"], *order)
+    estimate = int(cast("estimate", "--from", treasury["address"], *order))
+    with listening(Cast(task["ws"], home)) as heard:
+        while not heard:
+            _member(cast, task, registry)
+        mint = cast.json("send", "--private-key", treasury["key"], *order)
+        pushed = _pushed(cast, heard, mint["transactionHash"])
     number = int(mint["blockNumber"], 16)
     logs = cast.json("logs", "--from-block", number, "--address", credit, MINTED)
     balance = cast("call", credit, "balanceOf(address)(uint256)", treasury["address"])
-
-    refused = {
-        "call": reason_in(cast.refused("call", *sender, *order)),
-        "estimate": reason_in(cast.refused("estimate", *sender, *order)),
-        "mined": int(
-            cast.json("send", "--private-key", treasury["key"], "--gas-limit", 200_000, *order)[
-                "status"
-            ],
-            16,
-        ),
-    }
-    said = cast.refused("call", probe, "refuse_with_numbers(uint256,uint256)", 3, 8)
-    found = re.search(r"0x[0-9a-f]{136}", said)
-    assert found is not None, said
-    custom = cast("decode-error", "--sig", CUSTOM, found[0]).split()
-    block = cast.json("block", number)
-    looked = cast.json("tx", mint["transactionHash"])
+    refused = _refused(cast, treasury, order)
     return {
         "chain_id": int(cast("chain-id")),
         "registry": registry,
@@ -132,8 +126,45 @@ def use(task: dict[str, Any], home: Path) -> dict[str, Any]:
         },
         "logs": [_minted(cast, log) for log in logs],
         "refused": refused,
-        "custom": ["TooFew", *map(int, custom)],
+        "custom": _custom(cast, probe),
         "transfers": _transfers(cast, task, probe),
+        **_looked(cast, treasury, mint),
+        "polled": None,
+        "pushed": pushed,
+    }
+
+
+def _member(cast: Cast, task: dict[str, Any], registry: str) -> str:
+    """Make the treasury a member, and read it."""
+    member = task["treasury"]["address"]
+    row = f"({member},2,1,0,{task['word']},{task['word']})"
+    signature = "set_member((address,uint8,uint8,uint64,bytes32,bytes32))"
+    cast("send", "--private-key", task["registrar"]["key"], registry, signature, row)
+    return cast("call", registry, "member(address)(uint8,uint8,uint64,bytes32)", member)
+
+
+def _refused(cast: Cast, treasury: dict[str, str], order: list[Any]) -> dict[str, Any]:
+    """What it says of a mint that was done before."""
+    sender = ["--from", treasury["address"]]
+    mined = cast.json("send", "--private-key", treasury["key"], "--gas-limit", 200_000, *order)
+    return {
+        "call": reason_in(cast.refused("call", *sender, *order)),
+        "estimate": reason_in(cast.refused("estimate", *sender, *order)),
+        "mined": int(mined["status"], 16),
+    }
+
+
+def _custom(cast: Cast, probe: str) -> list[Any]:
+    said = cast.refused("call", probe, "refuse_with_numbers(uint256,uint256)", 3, 8)
+    found = re.search(r"0x[0-9a-f]{136}", said)
+    assert found is not None, said
+    return ["TooFew", *map(int, cast("decode-error", "--sig", CUSTOM, found[0]).split())]
+
+
+def _looked(cast: Cast, treasury: dict[str, str], mint: dict[str, Any]) -> dict[str, Any]:
+    block = cast.json("block", int(mint["blockNumber"], 16))
+    looked = cast.json("tx", mint["transactionHash"])
+    return {
         "code": cast("code", treasury["address"]),
         "fees": [int(cast("gas-price")), int(cast("gas-price")), int(cast("base-fee"))],
         "block": {"hash": block["hash"], "transactions": block["transactions"]},
@@ -142,8 +173,70 @@ def use(task: dict[str, Any], home: Path) -> dict[str, Any]:
             "nonce": int(looked["nonce"], 16),
             "block": int(looked["blockNumber"], 16),
         },
-        "polled": None,
-        "pushed": None,
+    }
+
+
+@contextmanager
+def listening(cast: Cast) -> Iterator["Heard"]:
+    """`cast logs --subscribe` while the block lasts."""
+    with subprocess.Popen(
+        cast.command("logs", "--subscribe"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=cast.environment(),
+    ) as process:
+        assert process.stdout is not None
+        heard = Heard(process.stdout)
+        try:
+            yield heard
+        finally:
+            process.kill()
+
+
+class Heard:
+    """The logs that it says, as text: with --json it says nothing before a kilobyte is full."""
+
+    def __init__(self, output: IO[str]) -> None:
+        self._logs: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._deadline = time.monotonic() + HEARING_SECONDS
+        threading.Thread(target=self._read, args=(output,), daemon=True).start()
+
+    def _read(self, output: IO[str]) -> None:
+        log: dict[str, Any] = {"topics": []}
+        for line in output:
+            name, _, value = line.strip().removeprefix("- ").partition(": ")
+            if name.startswith("0x"):
+                log["topics"].append(name)
+            elif value not in ("", "["):
+                log[name] = value
+            if name == "transactionIndex":  # the last line of each
+                self._logs.put(log)
+                log = {"topics": []}
+
+    def __bool__(self) -> bool:
+        """Whether it has said anything; an error where it should have long ago."""
+        assert time.monotonic() < self._deadline, "cast heard nothing"
+        return not self._logs.empty()
+
+    def next(self) -> dict[str, Any]:
+        return self._logs.get(timeout=HEARING_SECONDS)
+
+
+def _pushed(cast: Cast, heard: Heard, transaction: str) -> dict[str, Any]:
+    """What it heard of the mint; all before is of the member who was made again and again."""
+    while (log := heard.next())["transactionHash"] != transaction:
+        assert cast.name_of(log["topics"][0]) == "MemberChanged"
+    transfer, minted = log, heard.next()
+    assert cast.name_of(transfer["topics"][0]) == "Transfer"
+    return {
+        "heads": None,
+        "minted": [
+            {
+                "args": _minted(cast, minted),
+                "transaction": minted["transactionHash"],
+                "block": int(minted["blockNumber"]),
+            }
+        ],
     }
 
 

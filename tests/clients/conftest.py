@@ -26,7 +26,7 @@ TYPES = [0, 1, 2, 4]
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where a devnet answers; `ws` is empty where it serves no WebSocket."""
+    """Where a devnet answers, by HTTP and by WebSocket."""
 
     url: str
     ws: str
@@ -45,7 +45,8 @@ def devnet_process(*options: str) -> Iterator[Endpoint]:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         try:
-            yield Endpoint(url=ready["rpc"], ws=ready.get("ws", ""), chain_id=ready["chain_id"])
+            ws = "ws" + ready["rpc"].removeprefix("http")
+            yield Endpoint(url=ready["rpc"], ws=ws, chain_id=ready["chain_id"])
         finally:
             process.terminate()
             assert process.wait(timeout=30) == 0

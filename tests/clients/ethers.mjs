@@ -33,12 +33,15 @@ const [probe] = await deployed(task.probe);
 const [registryAt, creditAt] = [await registry.getAddress(), await credit.getAddress()];
 const fromBlock = created.blockNumber;
 
-// Heard while it happens: by polling, and by a subscription over a WebSocket where there is one.
+// Heard while it happens: by polling, and by a subscription over a WebSocket.
 function listen(through) {
   const heard = { blocks: [], minted: [] };
   through.on("block", (number) => heard.blocks.push(number));
   const contract = new Contract(creditAt, task.credit.abi, through);
-  const ready = contract.on("Minted", (to, amount) => heard.minted.push([to, Number(amount)]));
+  const ready = contract.on("Minted", (to, amount, reference, { log }) => heard.minted.push({
+    args: [to, Number(amount), reference],
+    transaction: log.transactionHash, block: log.blockNumber,
+  }));
   return { heard, ready };
 }
 async function until(condition) {
@@ -49,11 +52,12 @@ async function until(condition) {
   }
 }
 const polled = listen(provider);
-const socket = task.ws ? new WebSocketProvider(task.ws) : null;
-const pushed = socket ? listen(socket) : null;
+const socket = new WebSocketProvider(task.ws);
+const pushed = listen(socket);
 await polled.ready;
-if (socket) await pushed.ready;
+await pushed.ready;
 await provider.getBlockNumber();
+await socket.send("eth_blockNumber", []); // a connection's requests are answered in order
 
 const row = [task.treasury.address, 2, 1, 0, task.word, task.word];
 await (await registry.connect(registrar).set_member(row)).wait();
@@ -97,11 +101,14 @@ const fees = await provider.getFeeData();
 const block = await provider.getBlock(mint.blockNumber);
 const looked = await provider.getTransaction(mint.hash);
 
-await until(() => polled.heard.minted.length > 0 && polled.heard.blocks.includes(last.blockNumber));
-if (pushed) {
-  await until(() => pushed.heard.minted.length > 0 && pushed.heard.blocks.includes(last.blockNumber));
-  await socket.destroy();
+for (const { heard } of [polled, pushed]) {
+  await until(() => heard.minted.length > 0 && heard.blocks.includes(last.blockNumber));
 }
+const heads = [];
+for (const number of pushed.heard.blocks) {
+  heads.push([number, (await socket.getBlock(number)).hash]);
+}
+await socket.destroy();
 provider.destroy();
 
 console.log(JSON.stringify({
@@ -128,6 +135,6 @@ console.log(JSON.stringify({
   block: { hash: block.hash, transactions: [...block.transactions] },
   looked: { from: looked.from, nonce: looked.nonce, block: looked.blockNumber },
   polled: polled.heard.minted,
-  pushed: pushed && pushed.heard.minted,
+  pushed: { heads, minted: pushed.heard.minted },
 }));
 process.exit(0);

@@ -44,8 +44,14 @@ class Seen:
 
     @property
     def minted(self) -> list[Any]:
-        """To whom and how much the task mints."""
-        return [self.treasury, self.task["amount"]]
+        """To whom, how much and under which reference the task mints."""
+        return [self.treasury, self.task["amount"], self.task["word"]]
+
+    @property
+    def heard(self) -> dict[str, Any]:
+        """The mint's event as it is heard by whoever waits for it."""
+        mint = self.report["mint"]
+        return {"args": self.minted, "transaction": mint["hash"], "block": mint["block"]}
 
 
 @pytest.fixture(scope="module", params=CLIENTS)
@@ -88,7 +94,7 @@ def test_a_client_finds_that_gas_is_free(seen: Seen) -> None:
 
 
 def test_a_client_finds_and_decodes_logs(seen: Seen) -> None:
-    assert seen.report["logs"] == [[*seen.minted, seen.task["word"]]]
+    assert seen.report["logs"] == [seen.minted]
 
 
 def test_a_client_tells_the_reason_of_a_revert_when_calling_and_estimating(seen: Seen) -> None:
@@ -118,7 +124,22 @@ def test_a_client_lets_an_account_run_a_contracts_code(seen: Seen) -> None:
     assert seen.report["code"] == "0xef0100" + delegate.hex()
 
 
-def test_a_client_that_waits_for_an_event_hears_of_it_once(seen: Seen) -> None:
-    """cast and web3.py are not asked to wait."""
-    waits = seen.name in ("ethers", "viem")
-    assert seen.report["polled"] == ([seen.minted] if waits else None)
+def test_a_client_that_polls_hears_of_an_event_once(seen: Seen) -> None:
+    """cast and web3.py are not asked to poll."""
+    polls = seen.name in ("ethers", "viem")
+    assert seen.report["polled"] == ([seen.heard] if polls else None)
+
+
+def test_a_client_that_subscribes_hears_of_an_event_once(seen: Seen) -> None:
+    assert seen.report["pushed"]["minted"] == [seen.heard]
+
+
+def test_a_client_that_subscribes_hears_of_each_new_block(seen: Seen) -> None:
+    """cast subscribes to logs alone."""
+    heads = seen.report["pushed"]["heads"]
+    if seen.name == "cast":
+        assert heads is None
+        return
+    numbers = [number for number, _ in heads]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert dict(heads)[seen.report["mint"]["block"]] == seen.report["block"]["hash"]

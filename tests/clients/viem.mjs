@@ -44,16 +44,24 @@ const probe = {
   abi: [...task.probe.abi, ...parseAbi(["error TooFew(uint256 have, uint256 want)"])],
 };
 
-// Heard while it happens: by polling, and by a subscription over a WebSocket where there is one.
+// Heard while it happens: by polling, and by a subscription over a WebSocket. The registry is listened
+// to as well: once it is heard, so would the credit be.
 function listen(through, poll) {
-  const heard = { blocks: [], minted: [] };
+  const heard = { heads: [], minted: [], members: 0 };
   const onError = (error) => { throw error; };
-  through.watchBlockNumber({
-    poll, onError, emitOnBegin: true, onBlockNumber: (number) => heard.blocks.push(Number(number)),
+  through.watchBlocks({
+    poll, onError, emitOnBegin: poll, emitMissed: poll,
+    onBlock: (block) => heard.heads.push([Number(block.number), block.hash]),
   });
   through.watchContractEvent({
-    ...credit, eventName: "Minted", poll, onError,
-    onLogs: (logs) => logs.forEach(({ args }) => heard.minted.push([args.to, Number(args.amount)])),
+    address: [registry.address, credit.address], abi: [...registry.abi, ...credit.abi], poll, onError,
+    onLogs: (logs) => {
+      heard.members += logs.filter((log) => log.eventName === "MemberChanged").length;
+      logs.filter((log) => log.eventName === "Minted").forEach((log) => heard.minted.push({
+        args: [log.args.to, Number(log.args.amount), log.args.funding_reference],
+        transaction: log.transactionHash, block: Number(log.blockNumber),
+      }));
+    },
   });
   return heard;
 }
@@ -65,16 +73,21 @@ async function until(condition) {
   }
 }
 const polled = listen(reader, true);
-const pushed = task.ws
-  ? listen(createPublicClient({ chain, transport: webSocket(task.ws) }), false) : null;
-await until(() => polled.blocks.length > 0);
-await new Promise((resolve) => setTimeout(resolve, 200)); // its filter or subscription is made
+const pushed = listen(createPublicClient({ chain, transport: webSocket(task.ws) }), false);
 
 const row = {
   account: task.treasury.address, role: 2, status: 1, valid_until: 0n,
   commitment: task.word, reason: task.word,
 };
-await mined(await registrar.writeContract({ ...registry, functionName: "set_member", args: [row] }));
+const enrol = async () => mined(
+  await registrar.writeContract({ ...registry, functionName: "set_member", args: [row] }),
+);
+await enrol();
+const began = Date.now();
+while (polled.members === 0 || pushed.members === 0) {
+  if (Date.now() - began > 20_000) throw new Error("no member was heard of");
+  await enrol();
+}
 const member = await reader.readContract({
   ...registry, functionName: "member", args: [task.treasury.address],
 });
@@ -124,9 +137,9 @@ for (const number of task.types) {
 const fees = await reader.estimateFeesPerGas();
 const block = await reader.getBlock({ blockNumber: mint.blockNumber });
 const looked = await reader.getTransaction({ hash: mint.transactionHash });
-const caught = (heard) =>
-  heard.minted.length > 0 && heard.blocks.includes(Number(last.blockNumber));
-await until(() => caught(polled) && (pushed === null || caught(pushed)));
+const caught = (heard) => heard.minted.length > 0
+  && heard.heads.some(([number]) => number === Number(last.blockNumber));
+await until(() => caught(polled) && caught(pushed));
 
 console.log(JSON.stringify({
   chain_id: await reader.getChainId(),
@@ -157,6 +170,6 @@ console.log(JSON.stringify({
   block: { hash: block.hash, transactions: block.transactions },
   looked: { from: getAddress(looked.from), nonce: looked.nonce, block: Number(looked.blockNumber) },
   polled: polled.minted,
-  pushed: pushed && pushed.minted,
+  pushed: { heads: pushed.heads, minted: pushed.minted },
 }));
 process.exit(0);

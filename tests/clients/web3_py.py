@@ -1,15 +1,18 @@
 """What a user of web3.py does and sees."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from eth_abi.abi import decode
 from eth_account import Account
-from web3 import HTTPProvider, Web3
+from web3 import AsyncWeb3, HTTPProvider, Web3, WebSocketProvider
 from web3.exceptions import ContractCustomError, ContractLogicError
 from web3.middleware import SignAndSendRawMiddlewareBuilder
 
 from farthing.channels.ids import to_hex
+
+HEARING_SECONDS = 30
 
 
 def use(task: dict[str, Any]) -> dict[str, Any]:
@@ -40,51 +43,59 @@ def use(task: dict[str, Any]) -> dict[str, Any]:
 
     order = credit.functions.mint(treasury.address, task["amount"], word)
     estimate = order.estimate_gas(own)
-    mint = mined(order.transact(own))
-    first = created["blockNumber"]
+    mint, pushed = asyncio.run(_listening(task["ws"], credit, lambda: mined(order.transact(own))))
     logs = credit.events.Minted().get_logs(
-        from_block=first, argument_filters={"to": treasury.address}
+        from_block=created["blockNumber"], argument_filters={"to": treasury.address}
     )
     refused = {
         "call": _reason(lambda: order.call(own)),
         "estimate": _reason(lambda: order.estimate_gas(own)),
         "mined": mined(order.transact({**own, "gas": 200_000}))["status"],
     }
-    block: Any = web3.eth.get_block(mint["blockNumber"])
-    looked = web3.eth.get_transaction(mint["transactionHash"])
-    transfers = _transfers(web3, mined, task, probe)
-    fee = web3.eth.fee_history(1, "latest")["baseFeePerGas"][-1]
     return {
-        "chain_id": web3.eth.chain_id,
         "registry": registry.address,
         "credit": credit.address,
         "created": {
             "status": created["status"],
             "address": created["contractAddress"],
-            "block": first,
+            "block": created["blockNumber"],
         },
-        "member": [*map(str, words), "0x" + commitment.hex()],
+        "member": [*map(str, words), to_hex(commitment)],
         "balance": credit.functions.balanceOf(treasury.address).call(),
         "estimate": estimate,
-        "mint": {
-            "status": mint["status"],
-            "gas": mint["gasUsed"],
-            "block": mint["blockNumber"],
-            "hash": "0x" + mint["transactionHash"].hex(),
-            "logs": [_name_of(credit, log) for log in mint["logs"]],
-        },
-        "logs": [
-            [
-                log["args"]["to"],
-                log["args"]["amount"],
-                "0x" + log["args"]["funding_reference"].hex(),
-            ]
-            for log in logs
-        ],
+        "mint": _mint(credit, mint),
+        "logs": [_minted(log) for log in logs],
         "refused": refused,
         "custom": _custom(lambda: probe.functions.refuse_with_numbers(3, 8).call(own)),
-        "transfers": transfers,
-        "code": web3.eth.get_code(treasury.address).to_0x_hex(),
+        "transfers": _transfers(web3, mined, task, probe),
+        **_looked(web3, treasury.address, mint),
+        "polled": None,
+        "pushed": pushed,
+    }
+
+
+def _mint(credit: Any, mint: Any) -> dict[str, Any]:
+    return {
+        "status": mint["status"],
+        "gas": mint["gasUsed"],
+        "block": mint["blockNumber"],
+        "hash": to_hex(mint["transactionHash"]),
+        "logs": [_name_of(credit, log) for log in mint["logs"]],
+    }
+
+
+def _minted(log: Any) -> list[Any]:
+    args = log["args"]
+    return [args["to"], args["amount"], to_hex(args["funding_reference"])]
+
+
+def _looked(web3: Web3, treasury: Any, mint: Any) -> dict[str, Any]:
+    block: Any = web3.eth.get_block(mint["blockNumber"])
+    looked = web3.eth.get_transaction(mint["transactionHash"])
+    fee = web3.eth.fee_history(1, "latest")["baseFeePerGas"][-1]
+    return {
+        "chain_id": web3.eth.chain_id,
+        "code": web3.eth.get_code(treasury).to_0x_hex(),
         "fees": [web3.eth.gas_price, 2 * fee + web3.eth.max_priority_fee, fee],
         "block": {
             "hash": to_hex(block["hash"]),
@@ -95,9 +106,35 @@ def use(task: dict[str, Any]) -> dict[str, Any]:
             "nonce": looked["nonce"],
             "block": looked["blockNumber"],
         },
-        "polled": None,
-        "pushed": None,
     }
+
+
+async def _listening(ws: str, credit: Any, act: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+    """Act while subscribed to new blocks and mints; what it returned, and what was heard."""
+    topic = to_hex(Web3.keccak(text="Minted(address,uint256,bytes32)"))
+    heads: list[list[Any]] = []
+    minted: list[dict[str, Any]] = []
+    async with AsyncWeb3(WebSocketProvider(ws)) as web3, asyncio.timeout(HEARING_SECONDS):
+        blocks = await web3.eth.subscribe("newHeads")
+        where: Any = {"address": credit.address, "topics": [topic]}
+        logs = await web3.eth.subscribe("logs", where)
+        receipt = await asyncio.to_thread(act)
+        heard: Any
+        async for heard in web3.socket.process_subscriptions():
+            found = heard["result"]
+            if heard["subscription"] == blocks:
+                heads.append([found["number"], to_hex(found["hash"])])
+            elif heard["subscription"] == logs:
+                minted.append(
+                    {
+                        "args": _minted(credit.events.Minted().process_log(found)),
+                        "transaction": to_hex(found["transactionHash"]),
+                        "block": found["blockNumber"],
+                    }
+                )
+            if minted and heads:
+                break
+    return receipt, {"heads": heads, "minted": minted}
 
 
 def _name_of(contract: Any, log: Any) -> str:

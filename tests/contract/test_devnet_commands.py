@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,16 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from web3 import Web3
 
+from farthing.channels.ids import address_to_hex
 from farthing.cli import devnet_transactions
 from farthing.cli.devnet import devnet
+from farthing.devnet.accounts import development_signer
 from farthing.devnet.chain import DevChain
 from farthing.devnet.opening import ChainSettings
+from farthing.devnet.provider import ChainProvider
+from farthing.node.deploying import deploy
 
 from .lively import ADDRESSES, DEPOSIT_UCENT, HUB, REWARD_UCENT, WALLETS, Lively
 
@@ -228,6 +234,22 @@ def test_the_registry_is_listed_with_whom_the_chain_admits(world: Lively) -> Non
     assert "registrar" in world.run("members", *record).stdout
 
 
+def test_who_may_send_follows_the_registry_until_it_is_told_to_stop(world: Lively) -> None:
+    record = ("--deployment", str(world.record))
+    ask = world.bench.names["ask"]
+    registry = world.bench.names["contracts"].member_registry.address
+    ask("perm_removeAccountsFromAllowlist", [ADDRESSES[WALLETS[0]]])
+    listed = len(ask("perm_getAccountsAllowlist"))
+    answer = said(world, "follow", *record)
+    assert answer == {"follows_registry": registry, "may_send": listed + 1}
+    assert said(world, "status")["follows_registry"] == registry
+    rows = {row["member"]: row["admitted"] for row in said(world, "members", *record)}
+    assert rows[ADDRESSES[WALLETS[0]]] is True
+    assert said(world, "follow", "--stop") == {"follows_registry": None, "may_send": listed}
+    ask("perm_addAccountsToAllowlist", [ADDRESSES[WALLETS[0]]])
+    assert "follows_registry     none" in world.run("status").stdout
+
+
 def test_the_console_runs_code_with_the_contracts_bound(world: Lively) -> None:
     record = ("--deployment", str(world.record))
     supply = "contracts.city_credit.functions.totalSupply().call()"
@@ -259,10 +281,19 @@ def test_a_record_of_another_chain_is_refused_by_the_console(world: Lively, tmp_
     assert "contracts that are not on this chain" in result.stderr
 
 
+def deployed(folder: Path, record: Path) -> str:
+    """A chain in a folder with the contracts on it; where the registry is."""
+    settings = ChainSettings(folder=folder, automine=True, base_fee_wei=9)
+    with closing(DevChain(settings)) as chain:
+        made = deploy(Web3(ChainProvider(chain)), development_signer(0), record)
+    return address_to_hex(made.deployment.member_registry)
+
+
 def test_a_devnet_in_the_background_is_stopped_and_leaves_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "chain"
+    registry = deployed(folder, record := tmp_path / "deployment.json")
     options = ["up", "--detach", "--port", "0", "--block-time", "0", "--data", str(folder)]
-    options += ["--base-fee", "0.000000009"]
+    options += ["--base-fee", "0.000000009", "--follow-registry", str(record)]
     command = [sys.executable, "-m", "farthing.cli.main", "devnet", *options]
     started = subprocess.run(command, capture_output=True, text=True, check=True)
     ready = json.loads(started.stdout)
@@ -270,6 +301,7 @@ def test_a_devnet_in_the_background_is_stopped_and_leaves_its_folder(tmp_path: P
     rpc = ("--rpc", ready["rpc"], "--json")
     status = json.loads(CliRunner().invoke(devnet, ["status", *rpc]).stdout)
     assert (status["pid"], status["folder"]) == (ready["pid"], str(folder))
+    assert status["follows_registry"] == registry
     port = ready["rpc"].rsplit(":", 1)[1]
     second = CliRunner().invoke(
         devnet, ["up", "--detach", "--port", port, "--gas-price", "0", "--json"]

@@ -5,6 +5,7 @@ No time is judged here: what a figure is depends on the machine and on what else
 
 import dataclasses
 import json
+import os
 import shutil
 import sqlite3
 import sys
@@ -18,11 +19,14 @@ import pytest
 from click.testing import CliRunner
 
 from farthing.channels.client.ledger import Ledger
+from farthing.channels.hashing import keccak256
+from farthing.channels.ids import Address
 from farthing.channels.state import Channel
 from farthing.channels.terms import Side
 from farthing.cli import bench_speed
 from farthing.cli.bench import bench
 from farthing.devnet.bench import coalesced, fan_in, latency, memory, peers, peers_others, updates
+from farthing.devnet.bench import devnet as devnet_figures
 from farthing.devnet.bench.capacity import (
     MEASURED_FILE,
     City,
@@ -43,6 +47,9 @@ from farthing.devnet.bench.stage import HUB_DATABASE, WALLET_DATABASE, member
 from farthing.devnet.bench.summary import histogram, in_order, median_and_spread, percentile
 from farthing.devnet.bench.watched import new_profile, profile_rows, profiled
 
+from ..chains import served_devnet
+
+STRANGER = Address(b"\x99" * 20)
 PAYMENTS = 6
 WARM_UP = 2
 WALLETS = 4
@@ -170,6 +177,7 @@ def results(stand: Stand, pair: Path, paid: Paid) -> dict[str, dict[str, Any]]:
         "memory": memory._result(stand, *_crowds(stand)),
         "fan-in": fan_in._record(stand, WALLETS, fan_in._crowded(stand, "crowd", (WALLETS, 2, 1))),
         "settle": bench_settle(sizes=(1, 3), rows=2),
+        "devnet": devnet_figures.bench_devnet(starts=1, blocks=3, batches=2, rows=2),
         "peers": peers._record(stand, {name: [1.0, 9.0, 2.0] for name in _PEERS}, ({}, {})),
     }
 
@@ -195,6 +203,7 @@ FIELDS = {
     "fan-in": {"ratio", "updates_per_second", "hub_cpu_us", "generator_cpu_us", "workers"},
     "memory": {"kib_per_connection", "kernel_kib_per_connection", "storm_seconds", "tls"},
     "settle": {"gas_per_channel", "calldata_bytes_per_channel", "rows"},
+    "devnet": {"start_seconds", "logs_ms", "openings_per_second", "conditions"},
     "peers": {"ours_vs_eth_account", "ours_vs_x402", "ours_us"},
 }
 
@@ -249,6 +258,28 @@ def test_settling_takes_as_many_transactions_as_the_rows_need(
 ) -> None:
     assert [row["transactions"] for row in results["settle"]["rows"]] == [1, 2]
     assert all(row["gas"] > 15_000 * row["channels"] for row in results["settle"]["rows"])
+
+
+def test_a_devnet_is_started_searched_and_filled_with_channels(
+    results: dict[str, dict[str, Any]],
+) -> None:
+    result = results["devnet"]
+    assert (result["blocks_asked_for"], result["channels_opened"]) == (3, 4)
+    assert all(result["plain"][name]["min"] > 0 for name in FIELDS["devnet"] - {"conditions"})
+
+
+def test_logs_and_channels_that_are_missing_have_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served_devnet() as url:
+        city = devnet_figures._City(url, os.getpid(), tmp_path / "deployment.json", 1)
+        approve = keccak256(b"approve(address,uint256)")[:4]
+        monkeypatch.setattr(devnet_figures, "TRANSFER_CALL", approve)
+        with pytest.raises(FigureVoid, match="blocks and amounts of the logs"):
+            city.find_logs(1)
+        monkeypatch.setattr(devnet_figures, "_wallet", lambda _: (STRANGER, STRANGER))
+        with pytest.raises(FigureVoid, match="different channels"):
+            city.open_channels(1)
 
 
 def test_the_command_prints_a_result_and_saves_it(
