@@ -185,7 +185,7 @@ def baseline_of(module: str) -> Baseline:
     key = [fingerprint(module), hashlib.sha256(module_path(module).read_bytes()).hexdigest()]
     if path.exists():
         held = json.loads(path.read_text())
-        if held["key"] == key:
+        if held.get("key") == key:  # none where an earlier run was stopped
             return Baseline.of_record(held)
     verdict = forked(lambda: run_baseline(module, module_path(module), TESTS[module], path), 1200)
     if verdict.outcome != "survived":
