@@ -19,7 +19,7 @@ from farthing.channels.events import (
     VerifyVoucher,
 )
 from farthing.channels.ids import to_hex
-from farthing.channels.messages import Ack, Error, Reestablish, Update
+from farthing.channels.messages import Ack, CloseRequest, Error, Reestablish, Update
 from farthing.channels.restoring import above, are_all, awaits_settlements, needs_settlements
 from farthing.channels.state import ChainStatus, Channel, Phase, ReceivedLane, Settlement
 from farthing.channels.terms import Side
@@ -126,6 +126,17 @@ def test_nothing_is_taken_of_a_lane_whose_settlements_were_not_read() -> None:
     assert effect.message.code == "settlements-unread"
     assert "12 µ¢ are settled and 0 µ¢ are held" in effect.message.text
     assert (refused.state.refusing, refused.state.received) == (True, ReceivedLane())
+
+
+def test_it_is_refused_before_its_signature_is_checked() -> None:
+    signed = voucher(Side.B, lane(5))
+    update = Update(
+        channel=CHANNEL, first_nonce=1, signature=signed.signature, payments=payments(5)
+    )
+    state = channel(chain=view(settled_ucent=(0, 12)))
+    assert [type(effect) for effect in step(state, Received(message=update), moment()).effects] == [
+        Send
+    ]
 
 
 def test_what_was_refused_is_asked_for_once_the_settlements_are_read() -> None:
@@ -236,6 +247,16 @@ def test_what_was_held_back_stays_so_while_some_of_it_is_missing() -> None:
     row = settlement(lane(*AMOUNTS))
     seen = ObservedChannel(view=view(settled_ucent=(0, 23), block=102), settlements=(row,))
     assert told(step(held, seen, moment())) == []
+
+
+def test_a_close_is_asked_for_when_a_lane_has_caught_up_and_not_with_each_payment_after() -> None:
+    state = replace(settled(settlement(lane(5, 7))), we_want_close=True)
+    asked = []
+    for number, amount_ucent in enumerate(AMOUNTS, 1):
+        result = paid(state, (payment(amount_ucent, number=number),), first=number)
+        asked.append(Send(message=CloseRequest(channel=CHANNEL)) in result.effects)
+        state = result.state
+    assert asked == [False, True, False]
 
 
 # -- another history -----------------------------------------------------------------------------

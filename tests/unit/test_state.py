@@ -176,7 +176,6 @@ UNSIGNED = replay(LaneTotal(), [payment(DEPOSIT + 1)])
             "does not cover the newest",
         ),
         (broken(received=ReceivedLane(unverified=(payment(),))), "no total"),
-        (broken(untold_from=2), "told of a payment that did not come"),
     ],
 )
 def test_an_impossible_state_is_caught_with_what_it_would_cost(state: Channel, why: str) -> None:
