@@ -125,6 +125,7 @@ CODES = {
     refusals.StaleView: ("stale-view", True),
     refusals.OfferLifetime: ("offer-lifetime", False),
     refusals.BehindTheChain: ("behind-the-chain", False),
+    refusals.SettlementsUnread: ("settlements-unread", True),
     WithdrawalPending: ("withdrawal-pending", True),
 }
 """What programs match, and whether trying again helps: part of the protocol."""
