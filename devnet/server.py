@@ -75,8 +75,12 @@ class Owner:
             state = self._state()
             if state != self._told:
                 self._told = state
-                self.news.set()
-                self.news = trio.Event()
+                self.wake()
+
+    def wake(self) -> None:
+        """Let everybody who waits for news look again."""
+        self.news.set()
+        self.news = trio.Event()
 
     def _state(self) -> tuple[int, int]:
         return self.rpc.chain.journal.end, self.rpc.chain.interval_ms

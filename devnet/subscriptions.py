@@ -56,10 +56,12 @@ class Subscriptions:
             "eth_unsubscribe": Method(answer=self._unsubscribe, most=1),
         }
 
-    def answered(self) -> None:
-        """Say that the answers that were made so far have been sent."""
-        for name, kept in self._kept.items():
-            self._kept[name] = replace(kept, answered=True)
+    def answered(self) -> bool:
+        """Say that the answers that were made so far have been sent; whether that is news."""
+        new = [name for name, kept in self._kept.items() if not kept.answered]
+        for name in new:
+            self._kept[name] = replace(self._kept[name], answered=True)
+        return bool(new)
 
     def messages(self, chain: DevChain) -> tuple[list[str], bool]:
         """The next notifications, as JSON, and whether there is more; raises `Overtaken`."""

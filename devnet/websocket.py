@@ -96,7 +96,8 @@ class _Session:
             answer = await self._answer(body)
             if answer is not None:
                 await self._send(answer)
-            await self._owner.run(self._subscriptions.answered)
+            if await self._owner.run(self._subscriptions.answered):
+                self._owner.wake()  # what came before the answer waits to be told
 
     async def _answer(self, body: bytes) -> str | None:
         try:

@@ -127,6 +127,24 @@ async def test_a_subscription_in_a_batch_is_answered_before_it_is_told_anything(
         assert names == {answers[0]["result"]}
 
 
+async def test_what_came_while_an_answer_was_on_its_way_is_told_right_after_it(
+    running: RunningDevnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = websocket._Session._send
+
+    async def slowly(self: websocket._Session, text: str) -> None:
+        await send(self, text)
+        await trio.sleep(0.3)  # so long that whoever tells has seen the block and waits again
+
+    async with connected(running.rpc_url) as client:
+        monkeypatch.setattr(websocket._Session, "_send", slowly)
+        subscribe = {"id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
+        await client.send(json.dumps([subscribe, {"id": 2, "method": "evm_mine"}]))
+        answers = await client.receive()
+        (told,) = await client.notified(1)
+        assert told["subscription"] == answers[0]["result"]
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [

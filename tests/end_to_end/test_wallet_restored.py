@@ -347,6 +347,7 @@ async def test_a_hub_that_pays_a_restored_wallet_otherwise_than_it_settled_pays_
     await settle_all(city)
     remove(Folder(path=city.folder).ledger_file)
     hub = city.hub.driver
+    await hub.flush()  # nobody else writes to its database while this test does
     (channel,) = hub.channels.values()
     hub.channels[channel.id] = replace(channel, sent=SentLane())  # it signs its lane anew
     city.hub.ledger.commit((), (), [("DELETE FROM payment", ())])
