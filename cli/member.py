@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..channels.ids import Address, address_to_hex
+from ..contracts.members import MemberStatus
 from .keys import (
     ADDRESS,
     administrator,
@@ -72,7 +73,6 @@ def set_member(  # noqa: PLR0913 - one argument for each option of the command
         raise click.UsageError(f"--reason is longer than {REASON_BYTES_MAX} bytes")
     admin = administrator(rpc_url, deployment, read_key(keystore, password_file, dev_account))
     from ..node.administration import Registration, Role  # noqa: PLC0415 - web3 takes a second
-    from ..node.chain import MemberStatus  # noqa: PLC0415 - as above
 
     rows = [
         Registration(

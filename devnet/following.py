@@ -10,7 +10,6 @@ about. So it is right after a reorganisation, a revert and a restart, and inside
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 from eth.abc import StateAPI
@@ -19,6 +18,7 @@ from eth_typing import Address as EvmAddress
 from ..channels.hashing import keccak256
 from ..channels.ids import Address, address_to_hex
 from ..contracts.artifacts import load
+from ..contracts.members import MemberStatus
 from .allowlist import Allowlist
 from .errors import CallRefused
 from .store import ChainStore
@@ -29,15 +29,6 @@ WORDS_SLOT: Final = bytes(32)
 """Where the registry keeps its members: its first variable, a word for each address."""
 STATUS_SHIFT: Final = 8
 STATUS_MASK: Final = 0xFF
-
-
-class Status(IntEnum):
-    """What the registry says of an address; UNKNOWN is one that it never held."""
-
-    UNKNOWN = 0
-    ACTIVE = 1
-    SUSPENDED = 2
-    REMOVED = 3
 
 
 class NotARegistry(CallRefused):
@@ -70,20 +61,20 @@ class Following:
             self._store.put_setting(SETTING, "" if registry is None else registry.hex())
         self.registry = registry
 
-    def status(self, state: StateAPI, address: Address) -> Status:
-        """What the registry holds of an address in a state; UNKNOWN where none is followed."""
+    def status(self, state: StateAPI, address: Address) -> MemberStatus:
+        """What the registry holds of an address in a state; NONE where none is followed."""
         if self.registry is None:
-            return Status.UNKNOWN
+            return MemberStatus.NONE
         slot = keccak256(WORDS_SLOT + bytes(12) + address)
         word = state.get_storage(EvmAddress(self.registry), int.from_bytes(slot))
-        return Status(word >> STATUS_SHIFT & STATUS_MASK)
+        return MemberStatus(word >> STATUS_SHIFT & STATUS_MASK)
 
     def may_send(self, state: StateAPI, address: Address) -> bool:
         """Whether an address may send in a state."""
         status = self.status(state, address)
-        if status is Status.UNKNOWN:
+        if status is MemberStatus.NONE:
             return address in self._allowlist
-        return status is not Status.REMOVED
+        return status is not MemberStatus.REMOVED
 
     def admitted(self, state: StateAPI) -> tuple[Address, ...]:
         """Everybody who may send in the newest state, sorted."""

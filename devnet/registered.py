@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from ..channels.deployment import Deployment
 from ..channels.ids import Address
+from ..contracts.members import MemberStatus
 from ..node.administration import Role
 from ..node.audit.chain import ChainReader
 from ..node.audit.rpc import HttpRpc
-from ..node.chain import MemberStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

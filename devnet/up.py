@@ -98,23 +98,12 @@ async def serve(
     # The port is given up last: who finds it closed may open the chain's folder.
     held = listener.dup()
     try:
-        chain = DevChain(
-            ChainSettings(
-                chain_id=config.chain_id,
-                accounts=config.accounts,
-                folder=config.folder,
-                permissioned=config.permissioned,
-                automine=automine,
-                base_fee_wei=config.base_fee_wei,
-            )
-        )
-    except BaseException:
+        chain = _open_chain(config, automine=automine)
+    except BaseException:  # the socket is a file of this process, whatever ends it
         listener.close()
         held.close()
         raise
     try:
-        if config.registry is not None:
-            chain.follow(config.registry)
         running = RunningDevnet(
             rpc_url=url_of(listener),
             chain_id=config.chain_id,
@@ -142,6 +131,26 @@ async def serve(
     finally:
         chain.close()
         held.close()
+
+
+def _open_chain(config: DevnetConfig, *, automine: bool) -> DevChain:
+    chain = DevChain(
+        ChainSettings(
+            chain_id=config.chain_id,
+            accounts=config.accounts,
+            folder=config.folder,
+            permissioned=config.permissioned,
+            automine=automine,
+            base_fee_wei=config.base_fee_wei,
+        )
+    )
+    try:
+        if config.registry is not None:
+            chain.follow(config.registry)
+    except BaseException:  # as there
+        chain.close()
+        raise
+    return chain
 
 
 async def _mine_on_schedule(owner: Owner) -> None:

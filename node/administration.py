@@ -13,7 +13,7 @@ from ..channels.deployment import Deployment
 from ..channels.ids import ZERO_WORD, Address
 from ..channels.signing import Signer
 from ..contracts.artifacts import load
-from .chain import MemberStatus
+from ..contracts.members import MemberStatus
 from .sender import Sender, TransactionFailed, asking, checksum
 
 MEMBER_ROWS_MAX = 100

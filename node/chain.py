@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, cast
 
 from eth_typing import ChecksumAddress
@@ -25,6 +24,7 @@ from ..channels.signing import Signer
 from ..channels.state import ChainStatus, ChainView, Settlement
 from ..channels.terms import Side, Terms
 from ..contracts.artifacts import load
+from ..contracts.members import MemberStatus
 from .sender import Sender, TransactionFailed, asking, checksum
 
 _UNLIMITED = 2**256 - 1
@@ -47,15 +47,6 @@ class ChainWentBack(ChainError):
     code = "chain-went-back"
     remedy = "wait until its node has caught up, or use another endpoint of the same chain"
     retryable = True
-
-
-class MemberStatus(IntEnum):
-    """A member's status in the registry."""
-
-    NONE = 0
-    ACTIVE = 1
-    SUSPENDED = 2
-    REMOVED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

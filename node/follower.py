@@ -25,7 +25,8 @@ from ..channels.ids import Address, ChannelId
 from ..channels.restoring import awaits_settlements
 from ..channels.state import ChainStatus, ChainView, Channel, Moment
 from ..channels.terms import Side
-from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, MemberStatus, OpenedChannel
+from ..contracts.members import MemberStatus
+from .chain import LOG_BLOCKS_MAX, ChainWentBack, Head, MemberRow, OpenedChannel
 from .desk import ChainDesk
 from .store import HubStore, RecentBlock, Touched
 

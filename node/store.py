@@ -19,7 +19,8 @@ from ..channels.deployment import Deployment
 from ..channels.errors import LocalError
 from ..channels.ids import Address, ChannelId, address_to_hex, to_hex
 from ..channels.messages import RecordOutcome
-from .chain import MemberRow, MemberStatus, Mined
+from ..contracts.members import MemberStatus
+from .chain import MemberRow, Mined
 
 DAY_SECONDS: Final = 86_400
 ROUNDING_SECONDS: Final = 0.001

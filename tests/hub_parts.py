@@ -16,15 +16,8 @@ from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import Message, Reestablish
 from farthing.channels.state import ChainStatus, ChainView, Channel, Moment, Settlement
 from farthing.channels.terms import Side
-from farthing.node.chain import (
-    Head,
-    Logs,
-    MemberRow,
-    MemberStatus,
-    Mined,
-    SettleRow,
-    Web3Chain,
-)
+from farthing.contracts.members import MemberStatus
+from farthing.node.chain import Head, Logs, MemberRow, Mined, SettleRow, Web3Chain
 from farthing.node.desk import ChainDesk
 from farthing.node.engine import Engine, Offer
 from farthing.node.follower import Members

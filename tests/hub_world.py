@@ -57,9 +57,10 @@ from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN,
 from farthing.channels.units import UCENT_PER_UNIT
 from farthing.channels.voucher import Payment
 from farthing.cli.main import main
+from farthing.contracts.members import MemberStatus
 from farthing.devnet.accounts import development_signer
 from farthing.node.administration import Administrator, Registration, Role
-from farthing.node.chain import Head, MemberStatus, Web3Chain
+from farthing.node.chain import Head, Web3Chain
 from farthing.node.config import HubConfig, load
 from farthing.node.deploying import deploy
 from farthing.node.hub import Hub, open_hub

@@ -22,8 +22,9 @@ from ...channels.terms import Side
 from ...channels.units import UCENT_PER_CENT
 from ...channels.voucher import LaneTotal
 from ...contracts.artifacts import NAMES, load
+from ...contracts.members import MemberStatus
 from ...node.administration import Registration, Role
-from ...node.chain import MemberStatus, Mined, OpenedChannel, SettleRow
+from ...node.chain import Mined, OpenedChannel, SettleRow
 from ..evm import GAS_LIMIT
 from .city import (
     CHALLENGE_BLOCKS,

@@ -128,7 +128,7 @@ def _replay(city: City, works: list[Work], stage: Stage) -> tuple[Recovery, int]
     with ThreadPoolExecutor(max_workers=len(works) + len(city.residents()) + 1) as pool:
         try:
             return _replay_in(pool, city, works, stage)
-        except BaseException:
+        except BaseException:  # Ctrl-C and SIGTERM most of all
             city.stop()  # else the pool would wait until everything was replayed
             raise
 
@@ -141,7 +141,7 @@ def _replay_in(
     uses = [pool.submit(pay_per_use, city, resident) for resident in city.residents()]
     pending: list[Future[Any]] = [killed, *others, *uses]
     while not all(future.done() for future in pending):
-        time.sleep(PROGRESS_SECONDS)
+        time.sleep(PROGRESS_SECONDS)  # between two lines for whoever watches
         _progress(city, stage)
     for future in others:
         future.result()

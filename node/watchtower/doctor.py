@@ -32,8 +32,8 @@ from ...channels.deployment import Deployment
 from ...channels.errors import ChainError, FarthingError, LocalError
 from ...channels.ids import Address, address_to_hex, to_hex
 from ...channels.state import ChainStatus
+from ...contracts.members import MemberStatus
 from ..administration import Administrator
-from ..chain import MemberStatus
 from ..doctor import check_certificate_files, check_data_folder
 from ..sender import connect
 from .config import TowerConfig

@@ -24,8 +24,9 @@ from ...channels.errors import ChainError
 from ...channels.ids import Address, address_to_hex, to_hex
 from ...channels.signing import Signer
 from ...channels.state import ChainStatus
+from ...contracts.members import MemberStatus
 from ..administration import Administrator
-from ..chain import MemberStatus, Web3Chain
+from ..chain import Web3Chain
 from ..descriptors import make_room
 from ..desk import ChainDesk
 from ..home import OUTBOX_NAME, WatchtowerInUse, owned

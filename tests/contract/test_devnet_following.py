@@ -14,9 +14,11 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from farthing.channels.ids import Address, address_to_hex, to_hex
 from farthing.contracts.artifacts import load
+from farthing.contracts.members import MemberStatus
 from farthing.devnet.asking import HttpAsk
 from farthing.devnet.chain import DevChain
-from farthing.devnet.following import NotARegistry, Status
+from farthing.devnet.following import NotARegistry
+from farthing.devnet.opening import ChainSettings
 from farthing.devnet.records import CallRequest
 from farthing.devnet.up import DevnetConfig, serve
 
@@ -47,7 +49,7 @@ def followed(**settings: Any) -> tuple[DevChain, Address]:
     return chain, made.contract_address
 
 
-def member(status: Status, account: Address = BOB, valid_until: int = 0) -> bytes:
+def member(status: MemberStatus, account: Address = BOB, valid_until: int = 0) -> bytes:
     row = (account, RESIDENT, status, valid_until, bytes(32), bytes(32))
     return function_signature_to_4byte_selector(f"set_member({ROW})") + encode([ROW], [row])
 
@@ -77,10 +79,10 @@ def is_admitted(chain: DevChain, account: Address = BOB) -> bool:
 
 @pytest.mark.parametrize(
     ("status", "valid_until"),
-    [(Status.ACTIVE, 0), (Status.ACTIVE, LONG_AGO), (Status.SUSPENDED, 0)],
+    [(MemberStatus.ACTIVE, 0), (MemberStatus.ACTIVE, LONG_AGO), (MemberStatus.SUSPENDED, 0)],
 )
 def test_whom_the_registry_holds_may_send_also_when_suspended_or_past_its_time(
-    status: Status, valid_until: int
+    status: MemberStatus, valid_until: int
 ) -> None:
     chain, registry = followed()
     assert not is_admitted(chain)
@@ -94,7 +96,7 @@ def test_whom_the_registry_removed_may_not_send_whatever_the_allowlist_says() ->
     chain, registry = followed()
     call(chain, "perm_addAccountsToAllowlist", [to_hex(BOB)])
     assert is_admitted(chain)
-    enrol(chain, registry, Status.REMOVED)
+    enrol(chain, registry, MemberStatus.REMOVED)
     assert not is_admitted(chain)
     hint = refusal(chain, "eth_sendTransaction", empty(BOB))["data"]
     assert address_to_hex(registry) in hint
@@ -108,7 +110,7 @@ def test_about_those_whom_the_registry_never_held_the_allowlist_decides() -> Non
     assert is_admitted(chain, other)
     chain.disallow([other])
     assert not is_admitted(chain, other)
-    enrol(chain, registry, Status.ACTIVE, BOB)
+    enrol(chain, registry, MemberStatus.ACTIVE, BOB)
     assert not is_admitted(chain, other)
     assert is_admitted(chain)
 
@@ -117,10 +119,10 @@ def test_an_account_and_its_signer_are_two_members() -> None:
     chain, registry = followed()
     signer = Address(b"\xb1" * 20)
     call(chain, "anvil_impersonateAccount", to_hex(signer))
-    enrol(chain, registry, Status.ACTIVE, BOB)
+    enrol(chain, registry, MemberStatus.ACTIVE, BOB)
     assert is_admitted(chain)
     assert not is_admitted(chain, signer)
-    enrol(chain, registry, Status.ACTIVE, signer)
+    enrol(chain, registry, MemberStatus.ACTIVE, signer)
     assert is_admitted(chain, signer)
 
 
@@ -138,7 +140,7 @@ def test_a_membership_that_the_chain_takes_back_is_none(
 ) -> None:
     chain, registry = followed()
     snapshot = call(chain, "evm_snapshot")
-    enrol(chain, registry, Status.ACTIVE)
+    enrol(chain, registry, MemberStatus.ACTIVE)
     assert is_admitted(chain)
     take_back(chain, snapshot)
     assert not is_admitted(chain)
@@ -146,7 +148,7 @@ def test_a_membership_that_the_chain_takes_back_is_none(
 
 def test_a_reorganisation_mines_a_new_member_and_what_it_sent_in_one_block() -> None:
     chain, registry = followed()
-    enrol(chain, registry, Status.ACTIVE)
+    enrol(chain, registry, MemberStatus.ACTIVE)
     sent = send(chain)
     call(chain, "farthing_reorg", 2, "again")
     receipt = call(chain, "eth_getTransactionReceipt", sent)
@@ -159,11 +161,14 @@ def test_what_waits_from_somebody_is_mined_before_the_removal_and_dropped_after_
     bob_first: bool,
 ) -> None:
     chain, registry = followed()
-    enrol(chain, registry, Status.ACTIVE)
+    enrol(chain, registry, MemberStatus.ACTIVE)
     chain.automine = False
     sent = send(chain) if bob_first else None
     removal = CallRequest(
-        sender=chain.accounts[0].address, to=registry, data=member(Status.REMOVED), gas=900_000
+        sender=chain.accounts[0].address,
+        to=registry,
+        data=member(MemberStatus.REMOVED),
+        gas=900_000,
     )
     chain.send(removal)
     sent = sent or send(chain)
@@ -178,21 +183,21 @@ def test_what_waits_from_somebody_is_mined_before_the_removal_and_dropped_after_
 
 def test_a_killed_chain_follows_on(tmp_path: Path) -> None:
     chain, registry = followed(folder=tmp_path / "chain")
-    enrol(chain, registry, Status.ACTIVE)
+    enrol(chain, registry, MemberStatus.ACTIVE)
     # What a process that is killed now would leave: its files, never closed.
     shutil.copytree(tmp_path / "chain", tmp_path / "copy")
     again = made_chain(accounts=2, folder=tmp_path / "copy")
     call(again, "anvil_impersonateAccount", to_hex(BOB))
     assert again.following.registry == registry
     assert is_admitted(again)
-    enrol(again, registry, Status.REMOVED)
+    enrol(again, registry, MemberStatus.REMOVED)
     assert not is_admitted(again)
 
 
 def test_who_leaves_the_allowlist_and_is_a_member_keeps_what_waits() -> None:
     chain, registry = followed()
     chain.allow([BOB])
-    enrol(chain, registry, Status.ACTIVE)
+    enrol(chain, registry, MemberStatus.ACTIVE)
     chain.automine = False
     send(chain)
     chain.disallow([BOB])
@@ -231,3 +236,10 @@ def test_a_devnet_follows_from_its_start(tmp_path: Path) -> None:
         return found
 
     assert trio.run(main) == address_to_hex(registry)
+
+
+async def test_a_devnet_that_cannot_follow_leaves_nothing_open(tmp_path: Path) -> None:
+    config = DevnetConfig(port=0, folder=tmp_path, registry=BOB)
+    with pytest.raises(NotARegistry, match="there is no member registry"):
+        await serve(config)
+    DevChain(ChainSettings(folder=tmp_path)).close()  # its folder is free again

@@ -18,8 +18,8 @@ from farthing.channels.client.keystore import address as address_of
 from farthing.channels.ids import address_to_hex, to_hex
 from farthing.channels.messages import PaymentRequest
 from farthing.channels.state import Phase
+from farthing.contracts.members import MemberStatus
 from farthing.node.administration import Administrator, Role
-from farthing.node.chain import MemberStatus
 from farthing.node.control import Operator
 from farthing.node.home import CONTROL_NAME
 from farthing.node.hub import Hub

@@ -18,10 +18,11 @@ from farthing.channels.ids import address_to_hex, to_hex
 from farthing.channels.receipt import ReceiptType, make_receipt
 from farthing.channels.signing import sign_voucher
 from farthing.channels.voucher import Payment
+from farthing.contracts.members import MemberStatus
 from farthing.devnet.accounts import development_signer
 from farthing.devnet.processes import Process
 from farthing.node.administration import Administrator, Registration, Role
-from farthing.node.chain import MemberStatus, SettleRow, Web3Chain
+from farthing.node.chain import SettleRow, Web3Chain
 from farthing.node.sender import connect
 
 CLI = (sys.executable, "-m", "farthing.cli.main")

@@ -39,8 +39,9 @@ from farthing.channels.senml import PackFormat
 from farthing.channels.state import ChainStatus, Phase
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, CHALLENGE_SECONDS_MIN
 from farthing.channels.voucher import Payment
+from farthing.contracts.members import MemberStatus
 from farthing.node import engine, requests
-from farthing.node.chain import MemberStatus, OpenRow, Web3Chain
+from farthing.node.chain import OpenRow, Web3Chain
 from farthing.node.control import Operator
 from farthing.node.hub import Hub
 from farthing.node.sender import Sender, connect

@@ -25,8 +25,9 @@ from farthing.channels.messages import (
 )
 from farthing.channels.state import ChainStatus, ChainView
 from farthing.channels.terms import CHALLENGE_BLOCKS_MIN, Side
+from farthing.contracts.members import MemberStatus
 from farthing.node.administration import Role
-from farthing.node.chain import MemberStatus, Web3Chain
+from farthing.node.chain import Web3Chain
 from farthing.node.watchtower import reception
 from farthing.node.watchtower.tower import Tower
 

@@ -13,10 +13,10 @@ from farthing.channels.client.doctor import Verdict
 from farthing.channels.ids import address_to_hex, to_hex
 from farthing.channels.signing import Signer
 from farthing.channels.terms import Terms
+from farthing.contracts.members import MemberStatus
 from farthing.node import doctor as hub_doctor
 from farthing.node.administration import Role
 from farthing.node.certificate import make_certificate
-from farthing.node.chain import MemberStatus
 from farthing.node.doctor import check_certificate
 from farthing.node.watchtower.tower import Tower
 

@@ -11,12 +11,12 @@ import pytest
 from farthing.channels.deployment import MalformedDeployment
 from farthing.channels.ids import address_to_hex, to_hex
 from farthing.contracts.artifacts import load
+from farthing.contracts.members import MemberStatus
 from farthing.node.administration import Administrator, Registration, Role
 from farthing.node.audit.contract import Difference, check_contracts, difference
 from farthing.node.audit.creations import CreationUnreadable
 from farthing.node.audit.deployed import Deployed, MakingUnknown
 from farthing.node.audit.errors import ChainReorganised, WrongChain
-from farthing.node.chain import MemberStatus
 from farthing.node.deploying import deploy
 
 from ..deploying import (

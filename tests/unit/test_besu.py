@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from farthing.channels.ids import Address, address_from_hex, address_to_hex
 from farthing.channels.signing import Signer
+from farthing.contracts.members import MemberStatus
 from farthing.devnet.accounts import dev_accounts
 from farthing.devnet.besu import (
     BadChain,
@@ -27,7 +28,6 @@ from farthing.devnet.besu import (
 from farthing.devnet.registered import members_to_admit
 from farthing.node.administration import Administrator, Registration, Role
 from farthing.node.audit.errors import WrongContract
-from farthing.node.chain import MemberStatus
 from farthing.node.deploying import deploy
 from farthing.node.sender import connect
 

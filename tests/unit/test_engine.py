@@ -24,9 +24,10 @@ from farthing.channels.messages import (
     ReadingOutcome,
 )
 from farthing.channels.state import ChainStatus, Channel
+from farthing.contracts.members import MemberStatus
 from farthing.node import engine as engine_module
 from farthing.node.answers import TooManyErrors
-from farthing.node.chain import MemberStatus, OpenRow
+from farthing.node.chain import OpenRow
 
 from ..hub_parts import (
     DEPOSIT_UCENT,

@@ -19,8 +19,9 @@ from farthing.channels.events import ObservedChannel
 from farthing.channels.ids import Address
 from farthing.channels.restoring import unread
 from farthing.channels.state import ChainStatus, Channel, Settlement
+from farthing.contracts.members import MemberStatus
 from farthing.node import follower as follower_module
-from farthing.node.chain import LOG_BLOCKS_MAX, ChainWentBack, Logs, MemberStatus, OpenedChannel
+from farthing.node.chain import LOG_BLOCKS_MAX, ChainWentBack, Logs, OpenedChannel
 from farthing.node.follower import Follower
 from farthing.node.sender import ChainUnreachable
 

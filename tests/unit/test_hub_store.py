@@ -11,7 +11,8 @@ import pytest
 
 from farthing.channels.ids import Address, ChannelId
 from farthing.channels.messages import RecordOutcome
-from farthing.node.chain import MemberRow, MemberStatus, Mined
+from farthing.contracts.members import MemberStatus
+from farthing.node.chain import MemberRow, Mined
 from farthing.node.home import HubInUse, owned
 from farthing.node.store import (
     BLOCKS_KEPT,
